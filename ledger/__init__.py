@@ -1,0 +1,1 @@
+"""Trainmark's core: manifests, log, proofs, tokens; importing it needs no network, database or web library."""
