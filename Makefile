@@ -1,0 +1,66 @@
+# Everything runs from a fresh checkout: each target makes the environment it needs inside the checkout.
+#   make demo    the whole story on a small library, in .venv-demo    DEMO_DIR=… DEMO_SERVE=1 DEMO_ARGS="…"
+#   make test    tools, lint, types, all tests, in .venv              what CI runs
+#   make lint | bench | lock | clean
+
+PYTHON ?= python3
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench lock clean tools
+
+BIN := .venv/bin
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+
+# Makes the environment $(1) hold what the lock $(2) names, and this checkout.
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Trainmark needs Python 3.11 or newer; choose one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@echo "installing $(2) into $(1)"
+	@$(1)/bin/python -m pip install $(PIP_FLAGS) --require-hashes -r $(2)
+	@$(1)/bin/python -m pip install $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+.venv/.stamp: requirements/dev.txt pyproject.toml
+	$(call environment,.venv,requirements/dev.txt)
+
+.venv-demo/.stamp: requirements/runtime.txt pyproject.toml
+	$(call environment,.venv-demo,requirements/runtime.txt)
+
+demo: .venv-demo/.stamp
+	@.venv-demo/bin/trainmark demo $${DEMO_DIR:+--dir "$$DEMO_DIR"} $${DEMO_SERVE:+--serve} $(DEMO_ARGS)
+
+test: tools lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# Programs that do not come from PyPI, and the packages of the Hardhat project.
+tools: .venv/.stamp
+	@sh .ci/tools
+
+bench: .venv/.stamp
+	@for script in benchmarks/bench_*.py; do \
+	    test -e "$$script" || { echo "no benchmarks/bench_*.py" >&2; exit 1; }; \
+	    echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
+	done
+
+# Rewrites both locks from pyproject.toml and requirements/*.in; UPGRADE=1 takes newer releases.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+lock: .venv/.stamp
+	@$(LOCK) pyproject.toml requirements/dev.in --extra registry --extra scan --extra face -o requirements/dev.txt
+	@$(LOCK) pyproject.toml requirements/runtime.in --extra registry -c requirements/dev.txt -o requirements/runtime.txt
+	@$(LOCK) requirements/node.in -o requirements/node.txt
+
+clean:
+	rm -rf .venv .venv-demo .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf hardhat-local/node_modules hardhat-local/artifacts hardhat-local/cache
+	find ledger anchors api tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
