@@ -6,9 +6,12 @@ each real implementation.  Every method may raise :class:`ledger.errors.BackendE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from ledger.manifests import Entry
+from ledger.tiles import Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +76,255 @@ class Anchor(Protocol):
 
     def close(self) -> None:
         """Releases files and connections; may be called twice."""
+
+
+class Clock(Protocol):
+    """The time, as whole UTC seconds since 1970."""
+
+    def __call__(self) -> int: ...
+
+
+class Entropy(Protocol):
+    """Returns `size` bytes nobody can guess."""
+
+    def __call__(self, size: int) -> bytes: ...
+
+
+class Signer(Protocol):
+    """An Ed25519 key that signs, wherever it is kept; ``ledger.keys.SigningKey`` is one."""
+
+    @property
+    def did(self) -> str: ...
+
+    @property
+    def public(self) -> bytes: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the log stands: `size` leaves, their `root`, and the signed checkpoint `note` over both."""
+
+    size: int
+    root: bytes
+    note: bytes
+
+
+class EntryStore(Protocol):
+    """The log's side of the database: leaves, head and what is staged for publication.
+
+    Opening one for writing takes the log's only writer's lock, or raises ConflictError (code ``second-writer``) naming
+    who holds it; the lock of a dead process is free.
+    """
+
+    def head(self) -> Head | None:
+        """Returns the committed head; None before the first leaf."""
+
+    def commit(self, old_size: int, head: Head, leaves: Sequence[bytes], tiles: Sequence[tuple[Tile, bytes]]) -> None:
+        """Stores leaves ``old_size … head.size-1``, the new head and the tiles to publish, all or nothing.
+
+        Durable once it returns.  Tiles staged earlier stay until ``published``.
+
+        Raises:
+            ConflictError: ``stale-head``: the stored size is not `old_size` (0 stands for no head).
+        """
+
+    def staged(self) -> list[tuple[Tile, bytes]]:
+        """Returns the tiles committed and not yet ``published``."""
+
+    def published(self) -> None:
+        """Forgets the staged tiles: they and the checkpoint are on the public side."""
+
+    def leaf(self, index: int) -> bytes:
+        """Returns a leaf. Raises NotFoundError outside the log."""
+
+    def leaves(self, start: int, end: int) -> Iterator[bytes]:
+        """Yields leaves start … end-1, all of which must exist."""
+
+    def index_of(self, digest: bytes) -> int | None:
+        """Returns the index of the leaf whose SHA-256 is `digest`; the first one if it is there twice."""
+
+    def close(self) -> None:
+        """Gives the lock back; may be called twice."""
+
+
+class TileStore(Protocol):
+    """The log's public side: files that never change, and the one checkpoint."""
+
+    def read(self, tile: Tile) -> bytes:
+        """Returns a tile. Raises NotFoundError; a partial tile is found only under its own width."""
+
+    def write(self, tiles: Sequence[tuple[Tile, bytes]]) -> None:
+        """Stores tiles, each whole or not at all; all durable once it returns.
+
+        Raises:
+            ConflictError: ``tile-conflict``: a tile of that name holds other bytes (nothing was changed there).
+        """
+
+    def read_checkpoint(self) -> bytes | None:
+        """Returns the published note; None before the first."""
+
+    def write_checkpoint(self, note: bytes) -> None:
+        """Replaces the checkpoint by one atomic step, durable once it returns."""
+
+
+class BlobStore(Protocol):
+    """Bytes under their SHA-256."""
+
+    def put(self, data: bytes) -> bytes:
+        """Stores `data`, durable once it returns, and returns its digest; storing it again changes nothing."""
+
+    def get(self, digest: bytes) -> bytes:
+        """Returns the bytes, checked against `digest`. Raises NotFoundError; BackendError (``corrupt``) if they differ."""
+
+    def has(self, digest: bytes) -> bool:
+        """Returns whether the blob is there."""
+
+    def delete(self, digest: bytes) -> None:
+        """Erases the blob; nothing happens if there is none."""
+
+    def digests(self) -> Iterator[bytes]:
+        """Yields the digests of all blobs, in no order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRecord:
+    """The payload of manifest leaf `leaf`: header bytes, and where it stands in a library; erased with its entries."""
+
+    leaf: int
+    manifest: bytes
+    by: str
+    header: bytes
+    entries: bytes
+    """Digest of the blob that holds the entries."""
+    license: bytes
+    place: str
+    """``creator_id/dataset_id/version/part``: one offer at a time."""
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A file digest found: entry `entry` of manifest `leaf` has it as `kind` (provenance, published, content)."""
+
+    leaf: int
+    entry: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """An issued token: `digest` of the issuer-signed JWT, the whole SD-JWT, the exact files, and its status slot."""
+
+    digest: bytes
+    leaf: int
+    creator: str
+    sd_jwt: str
+    files: bytes
+    status_list: int
+    status_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorRow:
+    """One anchor as the operator knows it; `record` is the JSON of docs/format.md, section 5, once mined."""
+
+    size: int
+    root: bytes
+    chain: str
+    transaction: str
+    state: str
+    block_number: int | None
+    block_hash: str | None
+    record: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A bearer token, known by its SHA-256: who it speaks for, for what, until when (UTC seconds)."""
+
+    token_digest: bytes
+    subject: str
+    scopes: tuple[str, ...]
+    expires_at: int
+
+
+class Catalog(Protocol):
+    """The registry's index and the home of what may be erased; all of it but tokens and access follows from leaves and
+    blobs.  Each method is one transaction: done and durable when it returns, or not done."""
+
+    def add_manifest(self, record: ManifestRecord, entries: Sequence[Entry]) -> None:
+        """Adds a payload with its entries and look-up rows; the same leaf again replaces it."""
+
+    def remove_manifest(self, leaf: int) -> None:
+        """Erases the payload, entries and look-up rows of a leaf."""
+
+    def manifest(self, leaf: int) -> ManifestRecord | None:
+        """Returns the payload of a leaf, if it is there."""
+
+    def manifests(self, before: int | None, limit: int) -> list[ManifestRecord]:
+        """Returns up to `limit` payloads, newest leaf first, of leaves < `before`."""
+
+    def manifests_at(self, place: str) -> list[ManifestRecord]:
+        """Returns the payloads at a place, oldest first."""
+
+    def entry(self, leaf: int, entry: int) -> bytes:
+        """Returns the canonical bytes of an entry. Raises NotFoundError."""
+
+    def entries(self, leaf: int, start: int, limit: int) -> list[bytes]:
+        """Returns up to `limit` entries from number `start` on, in order."""
+
+    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
+        """Returns all matches of each digest that has any, by (leaf, entry, kind); at most 10,000 digests."""
+
+    def add_license(self, license_digest: bytes, terms: bytes, text: bytes) -> None:
+        """Adds terms and their text; again changes nothing."""
+
+    def license(self, license_digest: bytes) -> tuple[bytes, bytes] | None:
+        """Returns (terms, text)."""
+
+    def licenses(self, after: bytes | None, limit: int) -> list[bytes]:
+        """Returns up to `limit` license digests, ascending, after `after`."""
+
+    def add_token(self, record: TokenRecord) -> None:
+        """Adds an issued token; its status slot was reserved before."""
+
+    def token(self, digest: bytes) -> TokenRecord | None:
+        """Returns a token by its digest."""
+
+    def tokens(self, creator: str | None, before: int | None, limit: int) -> list[TokenRecord]:
+        """Returns up to `limit` tokens, newest leaf first, of leaves < `before`."""
+
+    def reserve_status(self, status_list: int, status_index: int) -> bool:
+        """Reserves a status slot for ever; returns False if it was taken."""
+
+    def set_status(self, status_list: int, status_index: int, value: int) -> None:
+        """Sets the value of a reserved slot (0 valid, 1 revoked, 2 suspended, 3 refused)."""
+
+    def statuses(self, status_list: int) -> Mapping[int, int]:
+        """Returns the values that are not 0 of a list."""
+
+    def add_anchor(self, row: AnchorRow) -> None:
+        """Adds an anchor, or replaces the one with the same transaction."""
+
+    def anchors(self, before: int | None, limit: int) -> list[AnchorRow]:
+        """Returns up to `limit` anchors, biggest size first, of sizes < `before`."""
+
+    def anchor_covering(self, index: int) -> AnchorRow | None:
+        """Returns the smallest anchor with a record whose size is greater than `index`."""
+
+    def use_once(self, word: str, expires_at: int, now: int) -> bool:
+        """Remembers `word` until `expires_at`; returns False if it is remembered already. Forgets what expired."""
+
+    def add_access(self, access: Access) -> None:
+        """Adds a bearer token."""
+
+    def access(self, token_digest: bytes, now: int) -> Access | None:
+        """Returns a bearer token that has not expired."""
+
+    def clear_derived(self) -> None:
+        """Erases all that follows from leaves and blobs: manifests, entries, look-up rows, licenses."""
+
+    def close(self) -> None:
+        """Releases the connection; may be called twice."""

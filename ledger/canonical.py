@@ -1,0 +1,148 @@
+"""The one JSON form: RFC 8785 with a narrow profile (docs/format.md, section 0, rule 3).
+
+No floats, integers within ±(2^53−1), ASCII keys, NFC text.  ``parse`` accepts only bytes that ``canonical`` would write,
+so a part may be cut out of a parsed document, written again and hashed.  The ``as_*`` functions read one value of a
+parsed document: each names the field in its error, so that a document's parser is a list of its fields.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NoReturn, TypeAlias, TypeVar
+
+from ledger import text as text_rules
+from ledger.encoding import MAX_SAFE_INTEGER
+from ledger.errors import MalformedError, shown
+
+Json: TypeAlias = "None | bool | int | str | Sequence[Json] | Mapping[str, Json]"
+Object: TypeAlias = "dict[str, Json]"
+T = TypeVar("T")
+
+MAX_DEPTH: Final = 8
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def canonical(value: Json) -> bytes:
+    """Writes `value` in the canonical form.
+
+    ASCII keys sort alike in UTF-8 and UTF-16, which is what lets the standard encoder stand in for RFC 8785, 3.2.3.
+
+    Raises:
+        MalformedError: a float, an integer out of range, a key that is not ASCII, text that is not NFC, too deep.
+    """
+    _check(value, "", 0)
+    return _ENCODER.encode(value).encode("utf-8")
+
+
+def parse(data: bytes, field: str, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
+    """Reads canonical bytes of at most `max_bytes` and `max_depth` levels; refuses every other spelling."""
+    if len(data) > max_bytes:
+        raise MalformedError(f"at most {max_bytes} bytes are allowed, found {len(data)}", field=field)
+    try:
+        value: Json = json.loads(data.decode("utf-8"), parse_float=_no_float, parse_constant=_no_float)
+    except MalformedError as e:
+        raise MalformedError(e.message, field=field) from e
+    except (ValueError, RecursionError) as e:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise MalformedError(f"not JSON: {shown(str(e))}", field=field) from e
+    _check(value, field, 0, max_depth)
+    if _ENCODER.encode(value).encode("utf-8") != data:
+        raise MalformedError("not in canonical form (RFC 8785): keys sorted, no spaces, no repeated key", field=field)
+    return value
+
+
+def _no_float(found: str) -> NoReturn:
+    raise MalformedError(f"numbers with a fraction or exponent are not allowed, found {shown(found)}")
+
+
+def _check(value: Json, field: str, depth: int, max_depth: int = 64) -> None:
+    if isinstance(value, str):
+        text_rules.normal(value, field)
+    elif isinstance(value, Mapping | list | tuple):
+        if depth >= max_depth:
+            raise MalformedError(f"nested deeper than {max_depth} levels", field=field)
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                if not key.isascii():
+                    raise MalformedError(f"keys are ASCII, found {shown(key)}", field=field)
+                _check(item, f"{field}.{key[:40]}" if field else key[:40], depth + 1, max_depth)
+        else:
+            for item in value:
+                _check(item, field, depth + 1, max_depth)
+    elif isinstance(value, float) or (isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER):
+        raise MalformedError(f"numbers are whole and within 2^53-1, found {shown(value)}", field=field)
+
+
+def as_object(value: Json, field: str, keys: Sequence[str]) -> Object:
+    """Reads an object with exactly `keys`."""
+    if not isinstance(value, dict):
+        raise MalformedError(f"expected an object, found {shown(value)}", field=field)
+    missing = [k for k in keys if k not in value]
+    if missing:
+        raise MalformedError(f"missing key {missing[0]}", field=field)
+    if len(value) != len(keys):
+        unknown = next(k for k in value if k not in keys)
+        raise MalformedError(f"unknown key {shown(unknown)}", field=field)
+    return value
+
+
+def as_list(value: Json, field: str, high: int, low: int = 0) -> list[Json]:
+    """Reads an array of `low` to `high` items."""
+    if not isinstance(value, list):
+        raise MalformedError(f"expected an array, found {shown(value)}", field=field)
+    if not low <= len(value) <= high:
+        raise MalformedError(f"expected {low} to {high} items, found {len(value)}", field=field)
+    return value
+
+
+def as_text(value: Json, field: str) -> str:
+    """Reads a string (already NFC when it comes out of ``parse``)."""
+    if not isinstance(value, str):
+        raise MalformedError(f"expected text, found {shown(value)}", field=field)
+    return value
+
+
+def as_line(value: Json, field: str) -> str:
+    """Reads a non-empty line of text for people."""
+    return text_rules.line(as_text(value, field), field)
+
+
+def as_int(value: Json, field: str, low: int = 0, high: int = MAX_SAFE_INTEGER) -> int:
+    """Reads a whole number from `low` to `high`; true and false are not numbers."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise MalformedError(f"expected a whole number from {low} to {high}, found {shown(value)}", field=field)
+    return value
+
+
+def as_bool(value: Json, field: str) -> bool:
+    """Reads true or false."""
+    if not isinstance(value, bool):
+        raise MalformedError(f"expected true or false, found {shown(value)}", field=field)
+    return value
+
+
+def as_choice(value: Json, field: str, choices: Sequence[str]) -> str:
+    """Reads one of `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise MalformedError(f"expected one of {', '.join(choices)}, found {shown(value)}", field=field)
+    return value
+
+
+def as_constant(value: Json, field: str, constant: str | int) -> None:
+    """Reads exactly `constant`: the document's type or version."""
+    if value != constant or isinstance(value, bool):
+        raise MalformedError(f"expected {constant!r}, found {shown(value)}", field=field)
+
+
+def optional(value: Json, read: Callable[[Json, str], T], field: str) -> T | None:
+    """Reads null, or what `read` reads."""
+    return None if value is None else read(value, field)
+
+
+def as_indices(value: Json, field: str, high: int) -> tuple[int, ...]:
+    """Reads a strictly ascending list of at most `high` indices."""
+    indices = tuple(as_int(item, f"{field}[{n}]") for n, item in enumerate(as_list(value, field, high)))
+    if any(a >= b for a, b in zip(indices, indices[1:], strict=False)):
+        raise MalformedError("indices must be ascending and distinct", field=field)
+    return indices

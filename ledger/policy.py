@@ -1,0 +1,133 @@
+"""Who must have signed a checkpoint: C2SP tlog-policy text, as a trust file holds it (docs/format.md, section 5).
+
+Lines: ``log <vkey> [<url>]``, ``witness <name> <vkey> [<url>]``, ``group <name> <any|all|N> <member>…``,
+``quorum <name|none>``; ``#`` begins a comment line.  Several ``log`` lines name several keys (or logs): one of those
+whose name is the checkpoint's origin must have signed.  ``quorum none`` asks for no witness, and every result says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ledger.checkpoint import Checkpoint, parse_text
+from ledger.encoding import decimal_decode
+from ledger.errors import MalformedError, VerificationError, shown
+from ledger.note import COSIGNATURE, ED25519, Note, VerifierKey, format_vkey, parse_vkey, verify_note
+
+MAX_LINES: Final = 256
+NO_QUORUM: Final = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """`threshold` of `members` (names of witnesses or earlier groups)."""
+
+    threshold: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The parsed text: log keys, witnesses and groups by name, and the name whose quorum counts."""
+
+    logs: tuple[VerifierKey, ...]
+    witnesses: dict[str, VerifierKey]
+    groups: dict[str, Group]
+    quorum: str
+
+
+def parse_policy(text: str, field: str = "policy") -> Policy:
+    """Reads a policy; every name is defined before it is used, and there is one quorum line."""
+    logs: list[VerifierKey] = []
+    witnesses: dict[str, VerifierKey] = {}
+    groups: dict[str, Group] = {}
+    quorum: str | None = None
+    lines = text.split("\n")
+    if len(lines) > MAX_LINES:
+        raise MalformedError(f"at most {MAX_LINES} lines are allowed", field=field)
+    for number, line in enumerate(lines, 1):
+        at = f"{field}, line {number}"
+        words = line.split()
+        match words:
+            case [] | ["#", *_]:
+                continue
+            case [word, *_] if word.startswith("#"):
+                continue
+            case ["log", vkey] | ["log", vkey, _]:
+                logs.append(_key(vkey, ED25519, at))
+            case ["witness", name, vkey] | ["witness", name, vkey, _]:
+                _new_name(name, witnesses, groups, at)
+                witnesses[name] = _key(vkey, COSIGNATURE, at)
+            case ["group", name, threshold, *members] if members:
+                _new_name(name, witnesses, groups, at)
+                groups[name] = _group(threshold, members, witnesses, groups, at)
+            case ["quorum", name] if quorum is None:
+                if name != NO_QUORUM and name not in witnesses and name not in groups:
+                    raise MalformedError(f"{shown(name)} is not defined", field=at)
+                quorum = name
+            case _:
+                raise MalformedError(f"not a line of a policy: {shown(line)}", field=at)
+    if not logs or quorum is None:
+        raise MalformedError("a policy has at least one log line and one quorum line", field=field)
+    return Policy(tuple(logs), witnesses, groups, quorum)
+
+
+def _key(vkey: str, kind: int, field: str) -> VerifierKey:
+    key = parse_vkey(vkey, field)
+    if key.kind != kind:
+        raise MalformedError(f"a key of kind {kind} is needed here, found kind {key.kind}", field=field)
+    return key
+
+
+def _new_name(name: str, witnesses: dict[str, VerifierKey], groups: dict[str, Group], field: str) -> None:
+    if name == NO_QUORUM or name in witnesses or name in groups:
+        raise MalformedError(f"the name {shown(name)} is taken", field=field)
+
+
+def _group(
+    threshold: str, members: list[str], witnesses: dict[str, VerifierKey], groups: dict[str, Group], field: str
+) -> Group:
+    unknown = [m for m in members if m not in witnesses and m not in groups]
+    if unknown or len(set(members)) != len(members):
+        raise MalformedError(f"members are distinct and defined above, found {shown(' '.join(members))}", field=field)
+    words = {"any": 1, "all": len(members)}
+    needed = words[threshold] if threshold in words else decimal_decode(threshold, field)
+    if not 1 <= needed <= len(members):
+        raise MalformedError(f"expected 1 to {len(members)}, any or all, found {shown(threshold)}", field=field)
+    return Group(needed, tuple(members))
+
+
+def format_policy(logs: list[VerifierKey]) -> str:
+    """Writes the policy of logs without witnesses: what ``trust add`` starts from."""
+    return "".join(f"log {format_vkey(key)}\n" for key in logs) + f"quorum {NO_QUORUM}\n"
+
+
+def verify_checkpoint(note: Note, policy: Policy) -> tuple[Checkpoint, tuple[str, ...]]:
+    """Returns the checkpoint and the names of the witnesses whose cosignatures are true.
+
+    Raises:
+        VerificationError: ``checkpoint``: no log key of the policy signed it, or the quorum is not reached.
+    """
+    checkpoint = parse_text(note.text)
+    own = [key for key in policy.logs if key.name == checkpoint.origin]
+    if not own:
+        raise VerificationError(f"the trust file names no log {shown(checkpoint.origin)}", code="checkpoint")
+    if not any(_signed(note, key) for key in own):
+        raise VerificationError(f"no trusted key of {checkpoint.origin} signed this checkpoint", code="checkpoint")
+    cosigned = {name for name, key in policy.witnesses.items() if _signed(note, key)}
+    reached = set(cosigned)
+    for name, group in policy.groups.items():
+        if sum(member in reached for member in group.members) >= group.threshold:
+            reached.add(name)
+    if policy.quorum != NO_QUORUM and policy.quorum not in reached:
+        raise VerificationError(f"the witnesses' quorum {policy.quorum} is not reached", code="checkpoint")
+    return checkpoint, tuple(sorted(cosigned))
+
+
+def _signed(note: Note, key: VerifierKey) -> bool:
+    try:
+        verify_note(note, key)
+    except VerificationError:
+        return False
+    return True
