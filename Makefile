@@ -41,6 +41,7 @@ lint: .venv/.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(if $(wildcard benchmarks/*.py),$(BIN)/mypy benchmarks)
 
 # Programs that do not come from PyPI, and the packages of the Hardhat project.
 tools: .venv/.stamp

@@ -29,7 +29,12 @@ class LazyGroup(click.Group):
     """A group that knows its commands by name and imports each on use."""
 
     def __init__(
-        self, name: str, *, lazy: Mapping[str, str], params: list[click.Parameter] | None = None, help: str | None = None
+        self,
+        name: str,
+        *,
+        lazy: Mapping[str, str],
+        params: list[click.Parameter] | None = None,
+        help: str | None = None,
     ) -> None:
         super().__init__(name, params=params, help=help)
         self.lazy = lazy
@@ -63,7 +68,12 @@ cli = LazyGroup(
     lazy=COMMANDS,
     params=[
         click.Option(
-            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Show the version.",
         )
     ],
     help="Who made it, may I train on it, and how do I prove that.",
@@ -76,7 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     With ``TRAINMARK_TRACEBACK`` set, an error nobody foresaw is raised instead of being summed up in one line.
     """
     try:
-        result: object = cli.main(arguments, prog_name="trainmark", standalone_mode=False)
+        # Not click's own main(): that one turns a closed pipe into exit code 1, which here would mean "no".
+        with cli.make_context("trainmark", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            result: object = cli.invoke(context)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
     except click.ClickException as error:
         error.show()
         return MISUSE
@@ -94,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("TRAINMARK_TRACEBACK"):
             raise
         kind = type(error).__name__
-        return _failed(FAILED, f"unforeseen {kind}: {errors.shown(str(error))} (set TRAINMARK_TRACEBACK=1 to see where)")
+        return _failed(
+            FAILED, f"unforeseen {kind}: {errors.shown(str(error))} (set TRAINMARK_TRACEBACK=1 to see where)"
+        )
     return result if isinstance(result, int) else YES
 
 

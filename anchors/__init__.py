@@ -1,0 +1,1 @@
+"""Chains and time-stamping services that a log's heads are anchored to."""

@@ -1,0 +1,1 @@
+"""The registry over HTTP: one application, composed from settings."""

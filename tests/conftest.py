@@ -1,0 +1,31 @@
+"""Settings of all tests: no outside configuration leaks in, and properties are drawn the same way every time in CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import hypothesis
+import pytest
+
+from tests.support import ROOT
+
+# No deadline: a slow moment of a shared machine is no failure.  In CI the examples are the same on every run, so that a
+# red run can be repeated; on a developer's machine they are new each time and failures are kept.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Marks everything below tests/e2e as ``e2e``."""
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "e2e"):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removes what the developer's shell says to Trainmark."""
+    for name in [name for name in os.environ if name.startswith("TRAINMARK_")]:
+        monkeypatch.delenv(name)
