@@ -56,7 +56,7 @@ def _no_float(found: str) -> NoReturn:
     raise MalformedError(f"numbers with a fraction or exponent are not allowed, found {shown(found)}")
 
 
-def _check(value: Json, field: str, depth: int, max_depth: int = 64) -> None:
+def _check(value: object, field: str, depth: int, max_depth: int = 64) -> None:
     if isinstance(value, str):
         text_rules.normal(value, field)
     elif isinstance(value, Mapping | list | tuple):
@@ -64,7 +64,7 @@ def _check(value: Json, field: str, depth: int, max_depth: int = 64) -> None:
             raise MalformedError(f"nested deeper than {max_depth} levels", field=field)
         if isinstance(value, Mapping):
             for key, item in value.items():
-                if not key.isascii():
+                if not isinstance(key, str) or not key.isascii():
                     raise MalformedError(f"keys are ASCII, found {shown(key)}", field=field)
                 _check(item, f"{field}.{key[:40]}" if field else key[:40], depth + 1, max_depth)
         else:
@@ -72,6 +72,8 @@ def _check(value: Json, field: str, depth: int, max_depth: int = 64) -> None:
                 _check(item, field, depth + 1, max_depth)
     elif isinstance(value, float) or (isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER):
         raise MalformedError(f"numbers are whole and within 2^53-1, found {shown(value)}", field=field)
+    elif value is not None and not isinstance(value, int):
+        raise MalformedError(f"not a JSON value: {type(value).__name__}", field=field)
 
 
 def as_object(value: Json, field: str, keys: Sequence[str]) -> Object:

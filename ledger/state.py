@@ -1,7 +1,7 @@
 """The state of every key, manifest and case: a pure fold over the leaves 0…N−1 (docs/format.md, sections 1 and 4).
 
 ``Fold.add`` takes one leaf after the other and returns why it is void, or None.  A void leaf stays in the log and
-changes nothing.  Time never decides here, only the order of leaves.  The fold reads leaves alone: that a manifest
+changes nothing.  A reason begins with its code: ``key-invalid``, ``wrong-log`` or ``void``.  Time never decides here, only the order of leaves.  The fold reads leaves alone: that a manifest
 leaf's `by` is its header's creator, and what is *contested*, need the manifests and are decided where those are
 (:mod:`ledger.proof`, :mod:`ledger.registry`).
 """
@@ -136,6 +136,17 @@ class Fold:
         self._apply(self.size, statement)
         self.size += 1
         return None
+
+    def add_statement_at(self, index: int, statement: Statement) -> str | None:
+        """Takes a leaf out of the middle of a log, as a bundle carries some: the leaves between are not known.
+
+        Raises:
+            ValueError: leaves come in ascending order.
+        """
+        if index < self.size:
+            raise ValueError(f"leaf {index} comes after {self.size}")
+        self.size = index
+        return self.add_statement(statement)
 
     def _void(self, reason: str) -> str:
         self.void[self.size] = reason
