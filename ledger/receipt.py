@@ -29,7 +29,7 @@ from Crypto.Hash import keccak
 
 from ledger.errors import MalformedError, VerificationError, shown
 
-RlpItem: TypeAlias = Union[bytes, list["RlpItem"]]  # noqa: UP007 - the names in a string are resolved at run time
+RlpItem: TypeAlias = Union[bytes, list["RlpItem"]]  # noqa: UP007 - `bytes | list["…"]` fails before Python 3.14
 
 # Headers have about 600 bytes; proof-of-authority chains add 20 for each signer.
 MAX_HEADER_BYTES: Final = 4096
@@ -45,9 +45,9 @@ MAX_TIME: Final = 253402300799  # the last second of the year 9999, as in all ot
 
 _RECEIPTS_ROOT, _NUMBER, _TIMESTAMP = 5, 8, 11
 _LEGACY_HEADER_FIELDS = 15
-_RECORD_KEYS = (
-    "chain", "contract", "genesis", "header", "kind", "log_index", "publisher", "receipt_index", "receipt_proof",
-)  # fmt: skip
+_RECORD_KEYS = frozenset(
+    ("kind", "chain", "genesis", "contract", "publisher", "header", "receipt_index", "receipt_proof", "log_index")
+)
 _CHAIN = re.compile(r"eip155:[1-9][0-9]{0,19}")
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})+")
 
@@ -101,14 +101,17 @@ def parse_record(value: object) -> AnchorRecord:
         raise MalformedError(f"expected an object, found {shown(value)}", field="record")
     if value.get("kind") != "evm":
         raise MalformedError(f"expected evm, found {shown(value.get('kind'))}", field="record.kind")
-    if sorted(map(str, value)) != sorted(_RECORD_KEYS) or not all(isinstance(key, str) for key in value):
-        raise MalformedError(f"expected exactly {', '.join(_RECORD_KEYS)}, found {shown(list(value))}", field="record")
+    if set(value) != _RECORD_KEYS:
+        expected = ", ".join(sorted(_RECORD_KEYS))
+        raise MalformedError(f"expected exactly {expected}, found {shown(list(value))}", field="record")
     chain = value["chain"]
     if not isinstance(chain, str) or not _CHAIN.fullmatch(chain):
         raise MalformedError(f"expected eip155 and a chain number, found {shown(chain)}", field="record.chain")
     proof = value["receipt_proof"]
     if not isinstance(proof, list) or not 1 <= len(proof) <= MAX_PROOF_NODES:
-        raise MalformedError(f"expected 1 to {MAX_PROOF_NODES} nodes, found {shown(proof)}", field="record.receipt_proof")
+        raise MalformedError(
+            f"expected 1 to {MAX_PROOF_NODES} nodes, found {shown(proof)}", field="record.receipt_proof"
+        )
     nodes = tuple(_hex(node, "record.receipt_proof", 1, MAX_PROOF_BYTES) for node in proof)
     if sum(map(len, nodes)) > MAX_PROOF_BYTES:
         raise MalformedError(f"more than {MAX_PROOF_BYTES} bytes in all", field="record.receipt_proof")
@@ -397,7 +400,9 @@ def _follow(reference: RlpItem, rest: list[bytes], *, is_root: bool) -> list[Rlp
         node: RlpItem = reference
     else:
         if len(reference) != 32:
-            raise MalformedError(f"expected a hash of 32 bytes in a trie node, found {len(reference)}", field="receipt_proof")
+            raise MalformedError(
+                f"expected a hash of 32 bytes in a trie node, found {len(reference)}", field="receipt_proof"
+            )
         if not rest:
             _refuse("receipt_proof", "a node is missing")
         data = rest.pop()
