@@ -4,7 +4,9 @@ pragma solidity 0.8.37;
 import {IAnchorLog} from "../interfaces/IAnchorLog.sol";
 
 /// @title Verification of consistency proofs between two Merkle tree heads (RFC 9162, section 2.1.4.2).
-/// @dev Pure: no storage. Hashes are SHA-256, an inner node is SHA-256(0x01 || left || right). Leaves are never seen.
+/// @dev Pure: no storage. Hashes are SHA-256, an inner node is SHA-256(0x01 || left || right). Leaves are never seen,
+/// so a proof ties the roots together and not the sizes to them: several sizes share one shape of proof. Sizes are what
+/// the log signed in its checkpoints.
 library ConsistencyProof {
     /// @notice Reverts unless the tree (second, secondRoot) is an extension of the tree (first, firstRoot).
     /// @dev The letters fn, sn, fr, sr and the step numbers are those of the RFC.
