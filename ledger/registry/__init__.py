@@ -1,0 +1,1 @@
+"""What a registry does, over ports: log, payloads, review by rule, proofs, anchoring, tokens."""

@@ -1,0 +1,136 @@
+"""A manifest's payload: its header and entries as blobs and catalog rows, and back again after a loss.
+
+Two blobs hold it: the canonical header (whose digest is the manifest digest) and the canonical array of entries.  Terms
+and text are two more.  Everything the catalog says of manifests, files and licenses follows from leaves and blobs;
+``rebuild`` makes it anew and is also what finishes a publication that was cut off between log and catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ledger.canonical import as_list, parse
+from ledger.errors import MalformedError, NotFoundError, TrainmarkError
+from ledger.manifests import (
+    MAX_ENTRIES,
+    MAX_MANIFEST_BYTES,
+    Entry,
+    Header,
+    check_order,
+    entries_root,
+    read_entry,
+    read_header,
+)
+from ledger.ports import BlobStore, Catalog, ManifestRecord
+from ledger.state import ManifestState
+from ledger.terms import Terms, parse_terms, verify_text
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A header with the entries it binds and the terms it names."""
+
+    header: Header
+    entries: tuple[Entry, ...]
+    terms: Terms
+    text: bytes
+
+
+def place_of(header: Header) -> str:
+    """Returns the one place a header claims: creator, dataset, version and part."""
+    return f"{header.creator_id}/{header.dataset_id}/{header.version}/{header.part}"
+
+
+def store(payload: Payload, blobs: BlobStore) -> bytes:
+    """Stores the four blobs; returns the digest of the entries' one."""
+    blobs.put(payload.terms.data)
+    blobs.put(payload.text)
+    entries = blobs.put(b"[" + b",".join(entry.data for entry in payload.entries) + b"]")
+    blobs.put(payload.header.data)
+    return entries
+
+
+def enter(payload: Payload, entries: bytes, leaf: int, received_at: int, catalog: Catalog) -> None:
+    """Enters a logged payload into the catalog."""
+    header = payload.header
+    catalog.add_license(header.license_digest, payload.terms.data, payload.text)
+    record = ManifestRecord(
+        leaf,
+        header.digest,
+        header.creator_id,
+        header.data,
+        entries,
+        header.license_digest,
+        place_of(header),
+        received_at,
+    )
+    catalog.add_manifest(record, payload.entries)
+
+
+def load(manifest: bytes, entries: bytes, blobs: BlobStore) -> Payload:
+    """Reads a payload back from its blobs and checks it as if a stranger had sent it.
+
+    Raises:
+        NotFoundError: a blob is gone.
+    """
+    header = read_header(parse(blobs.get(manifest), "header", MAX_HEADER_BYTES))
+    values = as_list(parse(blobs.get(entries), "entries", MAX_MANIFEST_BYTES), "entries", MAX_ENTRIES, 1)
+    read = tuple(read_entry(value, f"entries[{n}]") for n, value in enumerate(values))
+    check_order(read)
+    if len(read) != header.entry_count or entries_root(read) != header.entries_root:
+        raise MalformedError("the entries are not those of the header", field="entries")
+    terms = parse_terms(blobs.get(header.license_digest))
+    text = blobs.get(terms.text_digest or b"")
+    verify_text(terms, text)
+    return Payload(header, read, terms, text)
+
+
+def rebuild(leaves: Iterable[ManifestState], blobs: BlobStore, catalog: Catalog, now: int) -> list[int]:
+    """Enters every payload of `leaves` whose blobs are there; returns the leaves that were entered.
+
+    Reads all blobs once to find which array of entries belongs to which header: only the log and the blobs are needed.
+    """
+    wanted = {leaf.index: leaf for leaf in leaves if blobs.has(leaf.manifest)}
+    if not wanted:
+        return []
+    roots = _entries_by_root(blobs)
+    entered = []
+    for index, leaf in sorted(wanted.items()):
+        try:
+            header = read_header(parse(blobs.get(leaf.manifest), "header", MAX_HEADER_BYTES))
+            entries = roots.get((header.entries_root, header.entry_count))
+            if entries is None or header.creator_id != leaf.by:
+                continue
+            enter(load(leaf.manifest, entries, blobs), entries, index, now, catalog)
+        except (MalformedError, NotFoundError):
+            continue
+        entered.append(index)
+    return entered
+
+
+def _entries_by_root(blobs: BlobStore) -> dict[tuple[bytes, int], bytes]:
+    roots = {}
+    for digest in blobs.digests():
+        data = blobs.get(digest)
+        if not data.startswith(b'[{"content_hash":'):
+            continue
+        try:
+            values = as_list(parse(data, "entries", MAX_MANIFEST_BYTES), "entries", MAX_ENTRIES, 1)
+            read = [read_entry(value) for value in values]
+        except TrainmarkError:
+            continue
+        roots[entries_root(read), len(read)] = digest
+    return roots
+
+
+def erase(record: ManifestRecord, blobs: BlobStore, catalog: Catalog) -> None:
+    """Erases a payload: header, entries (and with them their salts) and look-up rows.  Terms stay: others use them."""
+    blobs.delete(record.entries)
+    blobs.delete(record.manifest)
+    catalog.remove_manifest(record.leaf)
+
+

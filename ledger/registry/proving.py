@@ -1,0 +1,116 @@
+"""Making proof bundles: which leaves, paths and anchors a claim needs (docs/format.md, section 6).
+
+Carried are the policies, all key leaves of every party that speaks in the bundle, the manifest leaf, what changed its
+state, and the rivals' manifest leaves with their reviews.  What is made here is checked by :mod:`ledger.proof` before
+anybody gets it: a registry that hands out a bad proof would hear of it first from itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ledger.canonical import parse
+from ledger.encoding import digest_encode
+from ledger.errors import NotFoundError
+from ledger.evidence import CarriedAnchor, CarriedLeaf
+from ledger.ports import AnchorRow
+from ledger.proof import Claim, format_proof
+from ledger.receipt import parse_record
+from ledger.registry.service import ClaimFound, Registry
+from ledger.state import Fold
+from ledger.statements import parse_statement
+
+MAX_RECORD_BYTES: Final = 1 << 20
+MAX_RIVALS: Final = 20
+
+
+def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
+    """Returns the proof bundle of a claim on `digest`: of manifest `leaf`, else of the best one (a live one, the oldest).
+
+    Raises:
+        NotFoundError: no public claim on that digest.
+    """
+    claims = registry.claims([digest])[digest]
+    chosen = [c for c in claims if leaf in (None, c.match.leaf)]
+    if not chosen:
+        raise NotFoundError(f"no public claim on {digest_encode(digest)}")
+    best = min(chosen, key=lambda c: (c.state not in ("listed", "disputed", "withdrawing"), c.match.leaf))
+    rivals = [c.match.leaf for c in claims if c.match.leaf != best.match.leaf]
+    kind = best.entry.kind_of(digest)
+    assert kind is not None
+    claim = Claim(
+        best.header,
+        best.entry,
+        best.match.entry,
+        registry.entry_path(best.match.leaf, best.match.entry),
+        best.terms,
+        best.match.leaf,
+    )
+    head = registry.log.head
+    with registry.log.fold_lock:
+        indices = carried_indices(registry.log.fold, [best.match.leaf, *rivals[:MAX_RIVALS]], head.size)
+    leaves = carry(registry, indices, head.size)
+    return format_proof(digest, kind, claim, head.note, leaves, carry_anchors(registry, best.match.leaf, head.size))
+
+
+def carried_indices(fold: Fold, manifests: Iterable[int], size: int, extra: Iterable[int] = ()) -> list[int]:
+    """Returns the leaves below `size` that a bundle about `manifests` (and the leaves `extra`) carries, ascending."""
+    indices = {index for index, _ in fold.policies} | set(extra)
+    parties = {fold.registry}
+    todo, seen = list(manifests), set()
+    while todo:
+        leaf = todo.pop()
+        state = fold.manifests.get(leaf)
+        if state is None or leaf in seen:
+            continue
+        seen.add(leaf)
+        parties.add(state.by)
+        indices |= {leaf, *state.changed_at}
+        todo += _successors(fold, leaf)
+        for opened in state.cases:
+            case = fold.cases[opened]
+            parties.add(case.by)
+            indices |= {i for i in (opened, case.held, case.decided) if i is not None}
+    for party in parties:
+        indices |= set(fold.key_leaves.get(party or "", ()))
+    return sorted(i for i in indices if i < size and i not in fold.void)
+
+
+def _successors(fold: Fold, leaf: int) -> list[int]:
+    """The manifest whose listing ended this one, so that a reader sees the same end."""
+    old = fold.manifests[leaf]
+    if old.superseded_at is None:
+        return []
+    return [
+        m.index
+        for m in fold.manifests.values()
+        if m.by == old.by and leaf in m.supersedes and any(at == old.superseded_at for at, _ in m.reviews)
+    ]
+
+
+def carry(registry: Registry, indices: Iterable[int], size: int) -> list[CarriedLeaf]:
+    """Returns leaves with their paths to the checkpoint of `size` leaves."""
+    return [
+        CarriedLeaf(index, parse_statement(registry.log.leaf(index)), registry.log.inclusion(index, size))
+        for index in indices
+    ]
+
+
+def carry_anchors(registry: Registry, leaf: int, size: int) -> list[CarriedAnchor]:
+    """Returns the earliest anchor that covers `leaf` and is not beyond `size`, if there is one."""
+    row = registry.catalog.anchor_covering(leaf)
+    if row is None or row.record is None or row.size > size:
+        return []
+    return [carried_anchor(registry, row, size)]
+
+
+def carried_anchor(registry: Registry, row: AnchorRow, size: int) -> CarriedAnchor:
+    """Returns an anchor with the proof that the log at `size` extends it."""
+    record = parse_record(parse(row.record or b"", "record", MAX_RECORD_BYTES, 4))
+    return CarriedAnchor(row.size, row.root, registry.log.consistency(row.size, size), record)
+
+
+def summary_anchor(registry: Registry, claim: ClaimFound) -> AnchorRow | None:
+    """Returns the operator's row of the earliest anchor that covers a claim."""
+    return registry.catalog.anchor_covering(claim.match.leaf)
