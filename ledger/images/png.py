@@ -15,10 +15,13 @@ from ledger.errors import MalformedError, shown
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")  # hashed, and in this order only
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 XMP_KEYWORD = b"XML:com.adobe.xmp"
+PROFILE_KEYWORD = b"Raw profile type "  # ImageMagick's: metadata as lines of hex digits in a text chunk
 MAX_PIECES = 1 << 18  # docs/format.md, section 2: no picture needs more chunks
-MAX_PACKET = 1 << 20
+MAX_TEXT = 4 << 20  # of one inflated text chunk: a packet as a raw profile takes two digits a byte
+_SPACE = b" \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +103,70 @@ def exif_chunks(chunks: tuple[Chunk, ...]) -> list[Chunk]:
 
 
 def packet_chunks(data: bytes, chunks: tuple[Chunk, ...]) -> list[Chunk]:
-    """Returns the iTXt chunks that hold an XMP packet."""
-    return [c for c in chunks if c.kind == b"iTXt" and data.startswith(XMP_KEYWORD + b"\0", c.body)]
+    """Returns the text chunks that hold an XMP packet."""
+    return [
+        chunk
+        for chunk in chunks
+        if chunk.kind in TEXTS
+        and data.startswith((XMP_KEYWORD + b"\0", PROFILE_KEYWORD + b"xmp\0"), chunk.body)
+    ]
 
 
 def packets(data: bytes, chunks: tuple[Chunk, ...]) -> list[bytes]:
     """Returns the XMP packets, inflated where they are compressed.
 
     Raises:
-        MalformedError: a chunk is not an iTXt, does not inflate, or inflates to more than 1 MiB.
+        MalformedError: a chunk is not an iTXt, does not inflate, or inflates to more than 4 MiB.
     """
-    return [_text(data, chunk)[1] for chunk in packet_chunks(data, chunks)]
+    found = []
+    for chunk in packet_chunks(data, chunks):
+        keyword, value = _text(data, chunk)
+        found.append(_unhexed(value)[1] if keyword != XMP_KEYWORD else value)
+    return found
+
+
+def profiles(data: bytes, chunks: tuple[Chunk, ...], *kinds: bytes) -> list[tuple[Chunk, bytes]]:
+    """Returns the raw profiles of `kinds` (``exif``, ``APP1``, ``iptc``…), with the chunk of each.
+
+    Raises:
+        MalformedError: one of them is not lines of hex digits, or too long.
+    """
+    found = []
+    for chunk in chunks:
+        if chunk.kind in TEXTS and data.startswith(PROFILE_KEYWORD, chunk.body):
+            keyword, value = _text(data, chunk)
+            if keyword.removeprefix(PROFILE_KEYWORD) in kinds:
+                found.append((chunk, _unhexed(value)[1]))
+    return found
+
+
+def with_profile(data: bytes, chunk: Chunk, profile: bytes) -> bytes:
+    """Returns `chunk` with another raw profile of the same length."""
+    keyword, value = _text(data, chunk)
+    head, old = _unhexed(value)
+    if len(old) != len(profile):
+        raise ValueError(f"the profile has {len(old)} bytes, the new one {len(profile)}")
+    digits = iter(profile.hex().encode())
+    value = head + bytes(byte if byte in _SPACE else next(digits) for byte in value[len(head) :])
+    if chunk.kind == b"zTXt":
+        return chunk_bytes(b"zTXt", keyword + b"\0\0" + zlib.compress(value))
+    if chunk.kind == b"iTXt":
+        return chunk_bytes(b"iTXt", keyword + b"\0\0\0\0\0" + value)
+    return chunk_bytes(b"tEXt", keyword + b"\0" + value)
+
+
+def replaced(data: bytes, chunks: tuple[Chunk, ...], new: dict[int, bytes]) -> bytes:
+    """Returns `data` with the chunks that start at the keys of `new` replaced."""
+    parts = [data[:8]]
+    parts += [new.get(chunk.start, data[chunk.start : chunk.end]) for chunk in chunks]
+    return b"".join([*parts, data[chunks[-1].end :]])
 
 
 def texts(data: bytes, chunks: tuple[Chunk, ...]) -> list[tuple[str, str]]:
-    """Returns keyword and value of each tEXt, zTXt and iTXt but XMP; one that cannot be read is left out."""
+    """Returns keyword and value of each text chunk but XMP; one that cannot be read is left out."""
     found = []
     for chunk in chunks:
-        if chunk.kind in (b"tEXt", b"zTXt", b"iTXt") and not data.startswith(XMP_KEYWORD + b"\0", chunk.body):
+        if chunk.kind in TEXTS and not data.startswith(XMP_KEYWORD + b"\0", chunk.body):
             try:
                 keyword, value = _text(data, chunk)
             except MalformedError:
@@ -175,9 +224,23 @@ def _text(data: bytes, chunk: Chunk) -> tuple[bytes, bytes]:
 def _inflated(packed: bytes) -> bytes:
     inflater = zlib.decompressobj()
     try:
-        value = inflater.decompress(packed, MAX_PACKET)
+        value = inflater.decompress(packed, MAX_TEXT)
     except zlib.error as e:
         raise MalformedError("has a compressed text that does not inflate", field="png") from e
     if not inflater.eof:
-        raise MalformedError(f"has a compressed text of more than {MAX_PACKET} bytes, or a cut one", field="png")
+        raise MalformedError(f"has a compressed text of more than {MAX_TEXT} bytes, or a cut one", field="png")
     return value
+
+
+def _unhexed(value: bytes) -> tuple[bytes, bytes]:
+    """Splits a raw profile into its head (name and length, each on a line) and its bytes."""
+    lines = value.split(b"\n", 3)
+    head = value[: len(value) - len(lines[-1])]
+    try:
+        profile = bytes.fromhex(lines[-1].decode("ascii"))
+        size = int(lines[2]) if len(lines) == 4 else -1
+    except ValueError as e:
+        raise MalformedError("has a raw profile that is not hex digits", field="png") from e
+    if size != len(profile):
+        raise MalformedError(f"has a raw profile of {len(profile)} bytes that gives its length as {size}", field="png")
+    return head, profile

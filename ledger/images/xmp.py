@@ -331,7 +331,7 @@ def write(rdf: etree._Element, *, limit: int | None = None, size: int | None = N
     extended = b""
     if limit is not None and len(body) + len(_TRAILER) > limit:
         rest = _moved(rdf, len(body) + len(_TRAILER) - limit)
-        extended = _tostring(rest)
+        extended = _tostring(_wrapped(rest))
         note = _description(rdf, {"xmpNote": NOTE})
         note.set(_name(NOTE, "HasExtendedXMP"), md5(extended, usedforsecurity=False).hexdigest().upper())
         body = _serialized(rdf)
@@ -347,13 +347,17 @@ def write(rdf: etree._Element, *, limit: int | None = None, size: int | None = N
 
 
 def _serialized(rdf: etree._Element) -> bytes:
+    return _HEADER + _tostring(_wrapped(rdf)) + b"\n"
+
+
+def _wrapped(rdf: etree._Element) -> etree._Element:
     from lxml import etree
 
     root = etree.Element(_name(META, "xmpmeta"), nsmap={"x": META})
     root.set(_name(META, "xmptk"), "Trainmark")
     root.append(rdf)
     _indent(rdf)
-    return _HEADER + _tostring(root) + b"\n"
+    return root
 
 
 def _tostring(node: etree._Element) -> bytes:
