@@ -1,6 +1,6 @@
 // Writes the artifact that ships: ABI, bytecode, how it was compiled and from which sources.
 //
-//   node scripts/export.mjs [folder]      (default: ../anchors/abi; build first)
+//   node scripts/export.mjs [folder]      (default: ../anchors/abi; `npm run export` builds first)
 //
 // The file is canonical JSON (RFC 8785) and a final newline, so that the same sources give the same bytes.
 // Deploying and calling need this file only; `sources` lets a test without a compiler notice a contract that was
@@ -31,9 +31,11 @@ const { outputSelection: _, ...settings } = build.input.settings;
 const sources = {};
 for (const [name, { content }] of Object.entries(build.input.sources)) {
   const file = name.replace(/^project\//, "");
+  // A build that took in the tests: the bytecode would depend on them being there.
+  if (!file.startsWith("contracts/")) throw new Error(`${file}: not a contract; build with --no-tests --force`);
   const bytes = await readFile(path.join(here, file));
   // The build could be older than the file; its own text is what was compiled.
-  if (bytes.toString("utf8") !== content) throw new Error(`${file}: changed since the build; run npm run build`);
+  if (bytes.toString("utf8") !== content) throw new Error(`${file}: changed since the build; use npm run export`);
   sources[file] = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
