@@ -11,8 +11,8 @@ from typing import Final
 
 from ledger.encoding import HASH_BYTES, MAX_SAFE_INTEGER, b64_decode, b64_encode, decimal_decode
 from ledger.errors import MalformedError
-from ledger.note import Note, check_name, format_note, parse_note, sign_note
 from ledger.keys import SigningKey
+from ledger.note import Note, check_name, format_note, parse_note, sign_note
 
 MAX_LOG_SIZE: Final = MAX_SAFE_INTEGER
 

@@ -303,9 +303,7 @@ def parse_manifest(data: bytes, field: str = "manifest") -> Manifest:
         MalformedError: form, order or limits.
         VerificationError: ``entry-path``: the entries have another root or count than the header.
     """
-    o = as_object(
-        parse(data, field, MAX_MANIFEST_BYTES), field, ("trainmark", "header", "entries", "statements")
-    )
+    o = as_object(parse(data, field, MAX_MANIFEST_BYTES), field, ("trainmark", "header", "entries", "statements"))
     as_constant(o["trainmark"], f"{field}.trainmark", "manifest/v1")
     header = read_header(o["header"])
     values = as_list(o["entries"], "entries", MAX_ENTRIES, 1)

@@ -185,7 +185,9 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
         raise VerificationError(f"leaf {index} is outside a tree of {size}", code="path")
     hash_, last, used = leaf, size - 1, 0
     if len(path) != _path_length(index, size):
-        raise VerificationError(f"a path of {_path_length(index, size)} hashes is needed, found {len(path)}", code="path")
+        raise VerificationError(
+            f"a path of {_path_length(index, size)} hashes is needed, found {len(path)}", code="path"
+        )
     while last:
         if index & 1:
             hash_ = sha256(b"\1" + path[used] + hash_).digest()

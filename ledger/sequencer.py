@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash, root as root_of
+from ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
+from ledger.merkle import root as root_of
 from ledger.tiles import (
     ENTRIES,
     HEIGHT,

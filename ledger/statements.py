@@ -288,7 +288,9 @@ def _review(value: Json) -> ReviewBody:
 def _identity(value: Json) -> IdentityBody:
     o = as_object(value, "body", ("creator", "level", "evidence"))
     level = as_choice(o["level"], "body.level", LEVELS)
-    return IdentityBody(as_did(o["creator"], "body.creator"), level, optional(o["evidence"], as_digest, "body.evidence"))
+    return IdentityBody(
+        as_did(o["creator"], "body.creator"), level, optional(o["evidence"], as_digest, "body.evidence")
+    )
 
 
 def _dispute(value: Json) -> DisputeBody:

@@ -57,8 +57,9 @@ def line(text: str, field: str, *, empty: bool = False) -> str:
 def identifier(text: str, field: str, pattern: re.Pattern[str] = _IDENTIFIER, high: int = 256) -> str:
     """Printable ASCII without spaces, matching `pattern`, at most `high` characters."""
     if len(text) > high or not text.isascii() or not pattern.fullmatch(text):
-        raise MalformedError(f"expected at most {high} ASCII characters {pattern.pattern}, found {shown(text)}",
-                             field=field)
+        raise MalformedError(
+            f"expected at most {high} ASCII characters {pattern.pattern}, found {shown(text)}", field=field
+        )
     return text
 
 

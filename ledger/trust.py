@@ -92,9 +92,7 @@ class Trust:
 
 def parse_trust(data: bytes, field: str = "trust") -> Trust:
     """Reads the canonical bytes of ``trust.json``."""
-    o = as_object(
-        parse(data, field, MAX_TRUST_BYTES), field, ("trainmark", "policy", "registry", "anchors", "blocks")
-    )
+    o = as_object(parse(data, field, MAX_TRUST_BYTES), field, ("trainmark", "policy", "registry", "anchors", "blocks"))
     as_constant(o["trainmark"], f"{field}.trainmark", "trust/v1")
     policy_text = as_text(o["policy"], f"{field}.policy")
     registry = as_text(o["registry"], f"{field}.registry")
@@ -135,9 +133,7 @@ def _blocks(value: Json, field: str) -> dict[str, frozenset[bytes]]:
     blocks = {}
     for key, hashes in value.items():
         text.identifier(key, field, _BLOCKS_KEY)
-        blocks[key] = frozenset(
-            block_hash_decode(as_text(h, field), field) for h in as_list(hashes, field, MAX_BLOCKS)
-        )
+        blocks[key] = frozenset(block_hash_decode(as_text(h, field), field) for h in as_list(hashes, field, MAX_BLOCKS))
     return blocks
 
 

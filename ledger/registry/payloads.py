@@ -132,5 +132,3 @@ def erase(record: ManifestRecord, blobs: BlobStore, catalog: Catalog) -> None:
     blobs.delete(record.entries)
     blobs.delete(record.manifest)
     catalog.remove_manifest(record.leaf)
-
-

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from ledger.canonical import Object
+from ledger.canonical import Object, parse
 from ledger.encoding import digest_encode, time_encode
 from ledger.errors import ConflictError, NotFoundError, RefusedError
 from ledger.keys import SigningKey
@@ -23,7 +23,6 @@ from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, Manifes
 from ledger.registry import payloads
 from ledger.registry.listing import RULES_DIGEST, Decision, decide
 from ledger.registry.log import Log, Logged
-from ledger.canonical import parse
 from ledger.statements import (
     DisputeBody,
     IdentityBody,
@@ -288,9 +287,7 @@ class Registry:
         with self.log.fold_lock:
             other = self.log.fold.manifests.get(match.leaf)
             return (
-                other is not None
-                and other.by != by
-                and self.log.fold.manifest_state(match.leaf, match.entry) in LIVE
+                other is not None and other.by != by and self.log.fold.manifest_state(match.leaf, match.entry) in LIVE
             )
 
     def waiting(self, before: int | None = None, limit: int = 100) -> list[tuple[ManifestRecord, Decision]]:
