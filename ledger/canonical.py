@@ -1,7 +1,7 @@
 """The one JSON form: RFC 8785 with a narrow profile (docs/format.md, section 0, rule 3).
 
-No floats, integers within ±(2^53−1), ASCII keys, NFC text.  ``parse`` accepts only bytes that ``canonical`` would write,
-so a part may be cut out of a parsed document, written again and hashed.  The ``as_*`` functions read one value of a
+No floats, integers within ±(2^53-1), ASCII keys, NFC text.  ``parse`` accepts only bytes that
+``canonical`` would write, so a part may be cut out of a parsed document, written again and hashed.  The ``as_*`` functions read one value of a
 parsed document: each names the field in its error, so that a document's parser is a list of its fields.
 """
 
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NoReturn, TypeAlias, TypeVar
 
 from ledger import text as text_rules
 from ledger.encoding import MAX_SAFE_INTEGER
 from ledger.errors import MalformedError, shown
 
-Json: TypeAlias = "None | bool | int | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
 Object: TypeAlias = "dict[str, Json]"
 T = TypeVar("T")
 
@@ -145,6 +146,6 @@ def optional(value: Json, read: Callable[[Json, str], T], field: str) -> T | Non
 def as_indices(value: Json, field: str, high: int) -> tuple[int, ...]:
     """Reads a strictly ascending list of at most `high` indices."""
     indices = tuple(as_int(item, f"{field}[{n}]") for n, item in enumerate(as_list(value, field, high)))
-    if any(a >= b for a, b in zip(indices, indices[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(indices)):
         raise MalformedError("indices must be ascending and distinct", field=field)
     return indices

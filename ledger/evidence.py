@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, cast
 
 from ledger.canonical import Json, as_int, as_list, as_object
@@ -67,7 +68,7 @@ def read_leaves(value: Json, field: str) -> tuple[CarriedLeaf, ...]:
         index = as_int(o["index"], f"{at}.index", 0, MAX_LOG_SIZE)
         statement = read_statement(o["statement"], f"{at}.statement")
         leaves.append(CarriedLeaf(index, statement, read_path(o["path"], f"{at}.path", MAX_PATH)))
-    if any(a.index >= b.index for a, b in zip(leaves, leaves[1:], strict=False)):
+    if any(a.index >= b.index for a, b in pairwise(leaves)):
         raise MalformedError("leaves must be ascending and distinct", field=field)
     return tuple(leaves)
 
@@ -121,7 +122,7 @@ def read_anchors(value: Json, field: str) -> tuple[CarriedAnchor, ...]:
                 parse_record(o["record"]),
             )
         )
-    if any(a.size >= b.size for a, b in zip(anchors, anchors[1:], strict=False)):
+    if any(a.size >= b.size for a, b in pairwise(anchors)):
         raise MalformedError("anchors must be ascending by size", field=field)
     return tuple(anchors)
 
@@ -140,8 +141,8 @@ def anchors_value(anchors: Sequence[CarriedAnchor]) -> Json:
 
 
 def verify_anchor(anchor: CarriedAnchor, checkpoint: Checkpoint, trust: Trust) -> AnchorFinding:
-    """Checks that the checkpoint extends what was anchored, that the record shows the anchoring, and that the trust file
-    names this chain, contract and publisher.  Whether the block is on that chain is known only if `trust` has its hash.
+    """Checks that the checkpoint extends what was anchored, that the record shows it, and that `trust` names the chain,
+    contract and publisher.  Whether the block is on that chain is known only if `trust` has its hash.
 
     Raises:
         VerificationError: ``anchor``.

@@ -1,5 +1,5 @@
-"""Manifests: the signed header of a library, its entries, the file that carries both, and the attribution manifest of one
-file (docs/format.md, section 2).
+"""Manifests: a library's signed header, its entries, the file that carries both, and one file's attribution manifest
+(docs/format.md, section 2).
 
 The header binds the entries by root and count, a statement binds the header by its digest; nothing else is signed.  An
 entry's leaf is its canonical bytes.  Entries are sorted by the UTF-8 bytes of `path`; the index is the position.
@@ -297,7 +297,7 @@ def check_order(entries: Sequence[Entry]) -> None:
 
 
 def parse_manifest(data: bytes, field: str = "manifest") -> Manifest:
-    """Reads ``dataset_manifest.json`` and checks that its entries are those its header binds; signatures are not checked.
+    """Reads ``dataset_manifest.json`` and checks that its header binds its entries; signatures are not checked.
 
     Raises:
         MalformedError: form, order or limits.
@@ -404,5 +404,5 @@ def verify_entry(header: Header, entry: Entry, index: int, path: Sequence[bytes]
 
 
 def same_place(a: Header, b: Header) -> bool:
-    """Returns whether two headers claim one (creator, dataset, version, part): a ``version-conflict`` if they differ."""
+    """Returns whether two headers claim one creator's dataset, version and part: a conflict if they differ."""
     return (a.creator_id, a.dataset_id, a.version, a.part) == (b.creator_id, b.dataset_id, b.version, b.part)

@@ -176,7 +176,7 @@ class BlobStore(Protocol):
         """Stores `data`, durable once it returns, and returns its digest; storing it again changes nothing."""
 
     def get(self, digest: bytes) -> bytes:
-        """Returns the bytes, checked against `digest`. Raises NotFoundError; BackendError (``corrupt``) if they differ."""
+        """Returns the bytes, checked against `digest`. Raises NotFoundError, or BackendError ``corrupt``."""
 
     def has(self, digest: bytes) -> bool:
         """Returns whether the blob is there."""

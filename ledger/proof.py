@@ -187,9 +187,7 @@ def parse_proof(data: bytes) -> Bundle:
     as_constant(o["trainmark"], "trainmark", "proof/v1")
     as_list(o["rows"], "rows", 0)
     if o["as_of"] is not None:
-        raise MalformedError(
-            "a proof as of a time needs snapshot rows, which this version does not read", field="as_of"
-        )
+        raise MalformedError("as of a time needs snapshot rows, which this version does not read", field="as_of")
     if o["claim"] is None:
         raise MalformedError("a proof of absence needs snapshot rows, which this version does not read", field="claim")
     file = as_object(o["file"], "file", ("digest", "kind"))

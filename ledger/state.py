@@ -1,9 +1,9 @@
-"""The state of every key, manifest and case: a pure fold over the leaves 0…N−1 (docs/format.md, sections 1 and 4).
+"""The state of every key, manifest and case: a pure fold over the leaves 0…N-1 (docs/format.md, sections 1 and 4).
 
 ``Fold.add`` takes one leaf after the other and returns why it is void, or None.  A void leaf stays in the log and
-changes nothing.  A reason begins with its code: ``key-invalid``, ``wrong-log`` or ``void``.  Time never decides here, only the order of leaves.  The fold reads leaves alone: that a manifest
-leaf's `by` is its header's creator, and what is *contested*, need the manifests and are decided where those are
-(:mod:`ledger.proof`, :mod:`ledger.registry`).
+changes nothing; the reason begins with its code: ``key-invalid``, ``wrong-log`` or ``void``.  Time never decides here,
+only the order of leaves.  The fold reads leaves alone: that a manifest leaf's `by` is its header's creator, and what is
+*contested*, need the manifests and are decided where those are (:mod:`ledger.proof`, :mod:`ledger.registry`).
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ def verify_text(terms: Terms, data: bytes) -> str:
 
 
 def bind_text(fields: Object, prose: str) -> tuple[Terms, bytes]:
-    """Binds terms (all fields but ``text_digest``) and the prose people read; returns the terms and the text's bytes."""
+    """Binds terms (all fields but ``text_digest``) and the prose people read; returns both."""
     open_terms = read_terms({**fields, "text_digest": None})
     data = f"{prose.rstrip()}\n\n{digest_encode(sha256(open_terms.data))}\n".encode()
     terms = read_terms({**fields, "text_digest": digest_encode(sha256(data))})

@@ -26,7 +26,7 @@ MAX_RIVALS: Final = 20
 
 
 def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
-    """Returns the proof bundle of a claim on `digest`: of manifest `leaf`, else of the best one (a live one, the oldest).
+    """Returns the proof bundle of a claim on `digest`: in manifest `leaf`, else of the oldest live one.
 
     Raises:
         NotFoundError: no public claim on that digest.

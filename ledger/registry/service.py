@@ -308,7 +308,7 @@ class Registry:
     # -- reading
 
     def claims(self, digests: Sequence[bytes]) -> dict[bytes, list[ClaimFound]]:
-        """Returns all claims on each digest, oldest first, at most 100 each; hidden and erased manifests are left out."""
+        """Returns all public claims on each digest, oldest first, at most 100 each."""
         if len(digests) > MAX_DIGESTS:
             raise RefusedError(f"at most {MAX_DIGESTS} digests per request", code="too-many", field="digests")
         found: dict[bytes, list[ClaimFound]] = {digest: [] for digest in digests}
