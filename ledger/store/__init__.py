@@ -1,0 +1,15 @@
+"""Where a registry keeps what it knows: the stores behind the Protocols of :mod:`ledger.ports`.
+
+::
+
+    memory    all four in memory: the reference, for tests and stories
+    entries   the log's leaves, head and staged tiles in a database
+    catalog   the registry's index and what may be erased, in a database
+    files     tiles and checkpoint, and blobs, in folders
+
+    rules     what all of them refuse, in the same words
+    tables    the database's tables
+    engine    opening a database; transactions; its errors as ours
+
+Nothing is imported here: ``memory`` and ``files`` need the standard library only, the rest needs SQLModel.
+"""

@@ -1,0 +1,258 @@
+"""The registry's index, and the home of what may be erased, in a database: ``Catalog``.
+
+Nothing here counts as evidence: manifests, entries, look-up rows and licenses follow from leaves and blobs, and whoever
+relies on an anchor checks its record.  Rows per file are written in bulk, sorted by their digests, and never become
+objects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from sqlalchemy import Engine, delete, update
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, col, select
+
+from ledger.encoding import digest_decode
+from ledger.manifests import Entry
+from ledger.ports import Access, AnchorRow, ManifestRecord, Match, TokenRecord
+from ledger.store import rules
+from ledger.store.engine import insert_many, insert_once, number, overwrite_deleted, reading, writing
+from ledger.store.tables import (
+    ENTRY,
+    LOOKUP,
+    ONCE,
+    STATUS,
+    AccessRow,
+    AnchorTable,
+    LicenseRow,
+    ManifestRow,
+    TokenRow,
+)
+
+_PAGE: Final = 2_000
+"""Entries read at a time; with up to three digests each they stay below what one statement may hold."""
+
+
+class SqlCatalog:
+    """``Catalog`` on a database opened by ``open_engine``, which may be shared; for any number of threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add_manifest(self, record: ManifestRecord, entries: Sequence[Entry]) -> None:
+        rows = [(record.leaf, n, entry.data) for n, entry in enumerate(entries)]
+        lookup = rules.lookup_rows(record.leaf, entries)
+        with writing(self._engine) as session:
+            _remove(session, record.leaf)
+            session.add(ManifestRow(**_values(record)))
+            insert_many(session, ENTRY, rows)
+            insert_many(session, LOOKUP, lookup)
+
+    def remove_manifest(self, leaf: int) -> None:
+        with writing(self._engine) as session:
+            _remove(session, number(leaf))
+        overwrite_deleted(self._engine)
+
+    def manifest(self, leaf: int) -> ManifestRecord | None:
+        with reading(self._engine) as session:
+            row = session.get(ManifestRow, number(leaf))
+            return _manifest(row) if row else None
+
+    def manifests(self, before: int | None, limit: int) -> list[ManifestRecord]:
+        rules.check_limit(limit)
+        wanted = select(ManifestRow).order_by(col(ManifestRow.leaf).desc()).limit(limit)
+        if before is not None:
+            wanted = wanted.where(ManifestRow.leaf < number(before))
+        with reading(self._engine) as session:
+            return [_manifest(row) for row in session.exec(wanted)]
+
+    def manifests_at(self, place: str) -> list[ManifestRecord]:
+        wanted = select(ManifestRow).where(ManifestRow.place == place).order_by(col(ManifestRow.leaf))
+        with reading(self._engine) as session:
+            return [_manifest(row) for row in session.exec(wanted)]
+
+    def entry(self, leaf: int, entry: int) -> bytes:
+        wanted = select_columns(ENTRY.c.data).where(ENTRY.c.leaf == number(leaf), ENTRY.c.number == number(entry))
+        with reading(self._engine) as session:
+            found: bytes | None = session.execute(wanted).scalar()
+        if found is None:
+            raise rules.no_entry(leaf, entry)
+        return found
+
+    def entries(self, leaf: int, start: int, limit: int) -> list[bytes]:
+        rules.check_limit(limit)
+        with reading(self._engine) as session:
+            return _entries(session, number(leaf), number(start), limit)
+
+    def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
+        rules.check_find(digests)
+        # Sorted, the look-ups walk the table from one end to the other.
+        wanted = select_columns(LOOKUP).where(LOOKUP.c.digest.in_(sorted(set(digests))))
+        with reading(self._engine) as session:
+            rows = session.execute(wanted).all()
+        found: dict[bytes, list[Match]] = {}
+        for digest, leaf, entry, kind in sorted(tuple(row) for row in rows):
+            found.setdefault(digest, []).append(Match(leaf, entry, rules.KINDS[kind - 1]))
+        return found
+
+    def add_license(self, license_digest: bytes, terms: bytes, text: bytes) -> None:
+        with writing(self._engine) as session:
+            if session.get(LicenseRow, license_digest) is None:
+                session.add(LicenseRow(digest=license_digest, terms=terms, text=text))
+
+    def license(self, license_digest: bytes) -> tuple[bytes, bytes] | None:
+        with reading(self._engine) as session:
+            row = session.get(LicenseRow, license_digest)
+            return (row.terms, row.text) if row else None
+
+    def licenses(self, after: bytes | None, limit: int) -> list[bytes]:
+        rules.check_limit(limit)
+        wanted = select(LicenseRow.digest).order_by(col(LicenseRow.digest)).limit(limit)
+        if after is not None:
+            wanted = wanted.where(LicenseRow.digest > after)
+        with reading(self._engine) as session:
+            return list(session.exec(wanted))
+
+    def add_token(self, record: TokenRecord) -> None:
+        with writing(self._engine) as session:
+            slot = (STATUS.c.list == number(record.status_list), STATUS.c.slot == number(record.status_index))
+            if session.execute(select_columns(STATUS.c.value).where(*slot)).first() is None:
+                raise rules.no_slot(record.status_list, record.status_index)
+            known = session.get(TokenRow, record.digest)
+            if known is None:
+                session.add(TokenRow(**_values(record)))
+            elif _token(known) != record:
+                raise rules.other_record("token-conflict", record.digest)
+
+    def token(self, digest: bytes) -> TokenRecord | None:
+        with reading(self._engine) as session:
+            row = session.get(TokenRow, digest)
+            return _token(row) if row else None
+
+    def tokens(self, creator: str | None, before: int | None, limit: int) -> list[TokenRecord]:
+        rules.check_limit(limit)
+        wanted = select(TokenRow).order_by(col(TokenRow.leaf).desc()).limit(limit)
+        if creator is not None:
+            wanted = wanted.where(TokenRow.creator == creator)
+        if before is not None:
+            wanted = wanted.where(TokenRow.leaf < number(before))
+        with reading(self._engine) as session:
+            return [_token(row) for row in session.exec(wanted)]
+
+    def reserve_status(self, status_list: int, status_index: int) -> bool:
+        with writing(self._engine) as session:
+            return insert_once(session, STATUS, {"list": status_list, "slot": status_index, "value": 0})
+
+    def set_status(self, status_list: int, status_index: int, value: int) -> None:
+        rules.check_status(value)
+        slot = (STATUS.c.list == number(status_list), STATUS.c.slot == number(status_index))
+        with writing(self._engine) as session:
+            if session.connection().execute(update(STATUS).where(*slot).values(value=value)).rowcount == 0:
+                raise rules.no_slot(status_list, status_index)
+
+    def statuses(self, status_list: int) -> Mapping[int, int]:
+        wanted = select_columns(STATUS.c.slot, STATUS.c.value)
+        with reading(self._engine) as session:
+            rows = session.execute(wanted.where(STATUS.c.list == number(status_list), STATUS.c.value != 0))
+            return dict(rows.tuples().all())
+
+    def add_anchor(self, row: AnchorRow) -> None:
+        with writing(self._engine) as session:
+            session.merge(AnchorTable(**_values(row)))
+
+    def anchors(self, before: int | None, limit: int) -> list[AnchorRow]:
+        rules.check_limit(limit)
+        wanted = select(AnchorTable).order_by(col(AnchorTable.size).desc(), col(AnchorTable.transaction)).limit(limit)
+        if before is not None:
+            wanted = wanted.where(AnchorTable.size < number(before))
+        with reading(self._engine) as session:
+            return [AnchorRow(**row.model_dump()) for row in session.exec(wanted)]
+
+    def anchor_covering(self, index: int) -> AnchorRow | None:
+        wanted = (
+            select(AnchorTable)
+            .where(AnchorTable.size > number(index), col(AnchorTable.record).is_not(None))
+            .order_by(col(AnchorTable.size), col(AnchorTable.transaction))
+            .limit(1)
+        )
+        with reading(self._engine) as session:
+            row = session.exec(wanted).first()
+            return AnchorRow(**row.model_dump()) if row else None
+
+    def use_once(self, word: str, expires_at: int, now: int) -> bool:
+        with writing(self._engine) as session:
+            session.execute(delete(ONCE).where(ONCE.c.expires_at <= now))
+            session.execute(delete(AccessRow).where(col(AccessRow.expires_at) <= now))
+            return insert_once(session, ONCE, {"word": word, "expires_at": expires_at})
+
+    def add_access(self, access: Access) -> None:
+        with writing(self._engine) as session:
+            known = session.get(AccessRow, access.token_digest)
+            if known is None:
+                session.add(AccessRow(**{**_values(access), "scopes": list(access.scopes)}))
+            elif _access(known) != access:
+                raise rules.other_record("access-conflict", access.token_digest)
+
+    def access(self, token_digest: bytes, now: int) -> Access | None:
+        with reading(self._engine) as session:
+            row = session.get(AccessRow, token_digest)
+            return _access(row) if row and row.expires_at > now else None
+
+    def clear_derived(self) -> None:
+        with writing(self._engine) as session:
+            for table in (LOOKUP, ENTRY, ManifestRow, LicenseRow):
+                session.execute(delete(table))
+        overwrite_deleted(self._engine)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _remove(session: Session, leaf: int) -> None:
+    """Removes a payload.
+
+    Its look-up rows are found by the digests in its entries: an index by leaf would double the biggest table.
+    """
+    row = session.get(ManifestRow, leaf)
+    if row is None:
+        return
+    start = 0
+    while page := _entries(session, leaf, start, _PAGE):
+        digests = sorted({digest for data in page for digest in _digests(data)})
+        session.execute(delete(LOOKUP).where(LOOKUP.c.digest.in_(digests), LOOKUP.c.leaf == leaf))
+        start += _PAGE
+    session.execute(delete(ENTRY).where(ENTRY.c.leaf == leaf))
+    session.delete(row)
+    session.flush()  # before the row that replaces it
+
+
+def _entries(session: Session, leaf: int, start: int, limit: int) -> list[bytes]:
+    wanted = select_columns(ENTRY.c.data).where(ENTRY.c.leaf == leaf, ENTRY.c.number >= start)
+    return list(session.execute(wanted.order_by(ENTRY.c.number).limit(limit)).scalars())
+
+
+def _digests(entry: bytes) -> list[bytes]:
+    """Returns the digests in the canonical bytes of an entry, which were checked when it was added."""
+    value = json.loads(entry)
+    found = (value[f"{kind}_hash"] for kind in rules.KINDS)
+    return [digest_decode(digest) for digest in found if digest is not None]
+
+
+def _values(record: ManifestRecord | TokenRecord | AnchorRow | Access) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _manifest(row: ManifestRow) -> ManifestRecord:
+    return ManifestRecord(**row.model_dump())
+
+
+def _token(row: TokenRow) -> TokenRecord:
+    return TokenRecord(**row.model_dump())
+
+
+def _access(row: AccessRow) -> Access:
+    return Access(**{**row.model_dump(), "scopes": tuple(row.scopes)})
