@@ -1,8 +1,8 @@
 """The one JSON form: RFC 8785 with a narrow profile (docs/format.md, section 0, rule 3).
 
-No floats, integers within ±(2^53-1), ASCII keys, NFC text.  ``parse`` accepts only bytes that
-``canonical`` would write, so a part may be cut out of a parsed document, written again and hashed.  The ``as_*`` functions read one value of a
-parsed document: each names the field in its error, so that a document's parser is a list of its fields.
+No floats, integers within ±(2^53-1), ASCII keys, NFC text.  ``parse`` accepts only bytes that ``canonical`` would
+write, so a part may be cut out of a parsed document, written again and hashed.  The ``as_*`` functions read one value
+of a parsed document: each names the field in its error, so that a document's parser is a list of its fields.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Tile geometry (C2SP tlog-tiles): which files hold a log's hashes and leaves, and how to read them.
 
 A hash tile at level L holds up to 256 hashes: the complete nodes of tree level 8L.  An entry bundle holds the leaves
-of one level-0 tile, each as uint16be length ‖ leaf.  A full tile is immutable; a *partial* one (width 1 to 255) is followed by
-a wider one under another name, so no file ever changes.  Numbers in paths are written in groups of three digits, all
-but the last with ``x`` before them.  Nothing is fetched here.
+of one level-0 tile, each as uint16be length ‖ leaf.  A full tile is immutable; a *partial* one (width 1 to 255) is
+followed by a wider one under another name, so no file ever changes.  Numbers in paths are written in groups of three
+digits, all but the last with ``x`` before them.  Nothing is fetched here.
 """
 
 from __future__ import annotations
