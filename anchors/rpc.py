@@ -107,7 +107,7 @@ class Node:
         """
         with self._guard:
             request = self.request(to, data)
-            gas = read_quantity(self.call("eth_estimateGas", request), "gas") * 6 // 5
+            gas = read_quantity(self.call("eth_estimateGas", request, "latest"), "gas") * 6 // 5
             nonce = read_quantity(self.call("eth_getTransactionCount", request["from"], "latest"), "nonce")
             tip, fee = self._fees()
             if self._last and self._last[0] == nonce:
@@ -135,8 +135,9 @@ class Node:
                 try:
                     self.call("eth_sendRawTransaction", hex_text(signed.raw_transaction))
                 except NodeError as e:
-                    if "already known" in e.text or "already imported" in e.text or "known transaction" in e.text:
-                        return hex_text(signed.hash)  # a retry after a lost answer
+                    # A retry after a lost answer meets the transaction in the pool, or in a block already.
+                    if self.call("eth_getTransactionByHash", hex_text(signed.hash)) is not None:
+                        return hex_text(signed.hash)
                     if "nonce too low" in e.text:
                         raise BackendError("the key was used for another transaction", code="nonce-taken") from e
                     if "underpriced" not in e.text:
