@@ -16,7 +16,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Final
 
-from ledger.errors import BackendError, NotFoundError, RefusedError, TrainmarkError, shown
+from ledger.errors import BackendError, MalformedError, NotFoundError, RefusedError, TrainmarkError, shown
 from ledger.ports import ChainIdentity
 from ledger.receipt import (
     ANCHORED_TOPIC,
@@ -36,6 +36,7 @@ NO_HEAD: Final = (0, bytes(32))
 
 _ANCHOR = keccak256(b"anchor(bytes32,uint64,bytes32,bytes32[])")[:4]
 _HEAD = keccak256(b"head(address,bytes32)")[:4]
+_HASH = re.compile(r"0x[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,17 @@ def refusal(data: bytes) -> RefusedError:
 def contract_address(sender: bytes, nonce: int) -> bytes:
     """Returns the 20 bytes of the address a contract gets that `sender` creates with its transaction `nonce`."""
     return keccak256(rlp_encode([sender, rlp_integer(nonce)]))[12:]
+
+
+def transaction_hash(text: str) -> bytes:
+    """Reads the hash of a transaction (0x hex).
+
+    Raises:
+        MalformedError: it is something else.
+    """
+    if not _HASH.fullmatch(text):
+        raise MalformedError(f"expected 0x and 32 bytes of lower-case hex, found {shown(text)}", field="transaction")
+    return bytes.fromhex(text[2:])
 
 
 def make_record(identity: ChainIdentity, header: bytes, receipts: Sequence[bytes], index: int) -> dict[str, object]:

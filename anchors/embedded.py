@@ -36,9 +36,18 @@ from eth_account.signers.local import LocalAccount
 from eth_typing import Address, BlockNumber, Hash32
 from eth_utils.exceptions import ValidationError
 
-from anchors.contract import anchor_call, artifact, contract_address, head_call, head_result, make_record, refusal
+from anchors.contract import (
+    anchor_call,
+    artifact,
+    contract_address,
+    head_call,
+    head_result,
+    make_record,
+    refusal,
+    transaction_hash,
+)
 from anchors.sqlite_db import SqliteDB
-from ledger.errors import BackendError, MalformedError, NotFoundError, shown
+from ledger.errors import BackendError, NotFoundError, shown
 from ledger.ports import AnchorStatus, ChainIdentity
 from ledger.receipt import hex_text
 
@@ -129,7 +138,7 @@ class EmbeddedChain:
         """See :meth:`ledger.ports.Anchor.status`; only ``final`` and ``lost`` exist here."""
         with self._border():
             try:
-                number, _ = self._chain.get_canonical_transaction_index(_hash(transaction))
+                number, _ = self._find(transaction)
             except TransactionNotFound:
                 return AnchorStatus("lost")
             return AnchorStatus("final", number, hex_text(self._chain.get_canonical_block_hash(number)))
@@ -138,7 +147,7 @@ class EmbeddedChain:
         """See :meth:`ledger.ports.Anchor.record`."""
         with self._border():
             try:
-                number, index = self._chain.get_canonical_transaction_index(_hash(transaction))
+                number, index = self._find(transaction)
             except TransactionNotFound as e:
                 raise NotFoundError(f"the chain has no transaction {shown(transaction)}") from e
             header = self._chain.get_canonical_block_header_by_number(number)
@@ -218,6 +227,9 @@ class EmbeddedChain:
             self._db[_CONTRACT_KEY] = address
         return Address(address)
 
+    def _find(self, transaction: str) -> tuple[BlockNumber, int]:
+        return self._chain.get_canonical_transaction_index(Hash32(transaction_hash(transaction)))
+
     def _nonce(self) -> int:
         return self._chain.get_vm().state.get_nonce(self._sender)
 
@@ -249,12 +261,3 @@ class EmbeddedChain:
         transaction = PragueVM.get_transaction_builder().decode(signed.raw_transaction)
         _, _, computations = self._chain.mine_all([transaction])
         return transaction, computations[0]
-
-
-def _hash(transaction: str) -> Hash32:
-    try:
-        if len(transaction) == 66 and transaction.startswith("0x"):
-            return Hash32(bytes.fromhex(transaction[2:]))
-    except ValueError:
-        pass
-    raise MalformedError(f"expected 0x and 32 bytes of hex, found {shown(transaction)}", field="transaction")

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from anchors.contract import anchor_call, artifact, head_call, head_result, make_record, refusal
+from anchors.contract import anchor_call, artifact, head_call, head_result, make_record, refusal, transaction_hash
 from anchors.rpc import (
     MAX_FEE,
     MIN_TIP,
@@ -47,7 +47,6 @@ _LATER_FIELDS: Final = (
     ("parentBeaconBlockRoot", 32), ("requestsHash", 32),
 )  # fmt: skip
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-_HASH = re.compile(r"0x[0-9a-f]{64}")
 
 
 class EvmAnchor:
@@ -187,9 +186,7 @@ class EvmAnchor:
             )
 
     def _receipt(self, transaction: str) -> dict[str, Any] | None:
-        if not _HASH.fullmatch(transaction):
-            raise MalformedError(f"expected 0x and 32 bytes of hex, found {shown(transaction)}", field="transaction")
-        value = self._node.call("eth_getTransactionReceipt", transaction)
+        value = self._node.call("eth_getTransactionReceipt", hex_text(transaction_hash(transaction)))
         return None if value is None else read_object(value, "receipt")
 
     def _is_final(self, number: int) -> bool:
