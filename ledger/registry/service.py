@@ -275,7 +275,7 @@ class Registry:
 
     def decide(self, record: ManifestRecord) -> Decision:
         """Returns what the rules say of a manifest now."""
-        entries = self._all_entries(record.leaf)
+        entries = self.all_entries(record.leaf)
         digests = list({digest for entry in entries for _, digest in entry.digests})
         rivals: list[tuple[bytes, int]] = []
         for at in range(0, len(digests), MAX_DIGESTS):
@@ -376,7 +376,8 @@ class Registry:
             raise NotFoundError(f"no public manifest at leaf {leaf}")
         return record, name
 
-    def _all_entries(self, leaf: int) -> list[Entry]:
+    def all_entries(self, leaf: int) -> list[Entry]:
+        """Returns all entries of a payload, in order."""
         entries: list[Entry] = []
         while page := self.catalog.entries(leaf, len(entries), 10_000):
             entries += [read_entry(parse(data, "entry", 1 << 20)) for data in page]
