@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ledger.canonical import Object
 from ledger.encoding import b64url_encode, digest_encode, sha256
 from ledger.errors import BackendError, NotFoundError, RefusedError
 from ledger.manifests import Header
@@ -142,7 +143,7 @@ class Grants:
         with self.registry.log.fold_lock:
             logged = self.registry.log.fold.statuses.get(uri)
         if logged is None or logged[1].digest != digest:
-            body = {"uri": uri, "bits": STATUS_BITS, "count": STATUS_COUNT, "digest": digest_encode(digest)}
+            body: Object = {"uri": uri, "bits": STATUS_BITS, "count": STATUS_COUNT, "digest": digest_encode(digest)}
             self.registry.log.append(self.registry.sign("status", body))
 
     def set_status(self, token: bytes, value: int, subject: str) -> None:
