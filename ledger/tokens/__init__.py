@@ -1,0 +1,1 @@
+"""Attribution tokens, their status lists and their bundles (docs/format.md, section 6)."""

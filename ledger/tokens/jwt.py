@@ -1,0 +1,105 @@
+"""Compact JWS with one algorithm and one spelling (docs/format.md, section 6; RFC 7515, 9864).
+
+The header is exactly ``{"alg":"Ed25519","kid":…,"typ":…}`` and, like the payload, in the canonical JSON form; all three
+parts are base64url without padding.  So nothing of a token's header is obeyed: no other algorithm, no ``crit``, no
+``b64``, no key or address that the token itself brings, no repeated member.  ``kid`` names one of the keys the verifier
+has already; it is an RFC 7638 thumbprint except where a document says otherwise.  ``parse_jwt`` checks form only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ledger import text
+from ledger.canonical import Object, as_constant, as_object, as_text, canonical, parse
+from ledger.encoding import b64url_decode, b64url_encode
+from ledger.errors import MalformedError, VerificationError, shown
+from ledger.keys import SIGNATURE_BYTES, did_decode, thumbprint, verify_signature
+from ledger.tokens.long import canonical_long, parse_long
+
+ALGORITHM: Final = "Ed25519"
+MAX_PAYLOAD_BYTES: Final = 512 * 1024
+MAX_HEADER_BYTES: Final = 256
+MAX_JWT_CHARS: Final = (MAX_PAYLOAD_BYTES + MAX_HEADER_BYTES + SIGNATURE_BYTES) * 4 // 3 + 8
+CLOCK_SKEW: Final = 60
+"""Seconds by which another machine's clock may be ahead: how far in the future an ``iat`` may lie."""
+
+
+class Signer(Protocol):
+    """An Ed25519 key that signs; :class:`ledger.keys.SigningKey` is one."""
+
+    @property
+    def public(self) -> bytes: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Jwt:
+    """A parsed JWT, not verified: `text` is the whole of it, ASCII; `payload` an object of unknown members."""
+
+    typ: str
+    kid: str
+    payload: Object
+    signature: bytes
+    text: str
+
+    @property
+    def signing_input(self) -> bytes:
+        """What the signature is over: header and payload as they are written."""
+        return self.text.rpartition(".")[0].encode("ascii")
+
+
+def keys_by_thumbprint(dids: Iterable[str]) -> dict[str, bytes]:
+    """Returns the public keys of `dids` under the ``kid`` by which a JWT names them."""
+    return {thumbprint(public): public for public in map(did_decode, dids)}
+
+
+def sign_jwt(typ: str, payload: Object, signer: Signer, kid: str | None = None, long: Sequence[str] = ()) -> str:
+    """Returns the JWT of `payload` signed by `signer`; `kid` is the key's thumbprint by default.
+
+    `long` names the members of the payload that may be longer than text.
+
+    Raises:
+        MalformedError: the payload has no canonical form.
+    """
+    header = canonical({"alg": ALGORITHM, "kid": thumbprint(signer.public) if kid is None else kid, "typ": typ})
+    signed = f"{b64url_encode(header)}.{b64url_encode(canonical_long(payload, long))}"
+    return f"{signed}.{b64url_encode(signer.sign(signed.encode('ascii')))}"
+
+
+def parse_jwt(jwt: str, typ: str, field: str = "jwt", long: Sequence[str] = ()) -> Jwt:
+    """Reads a JWT of type `typ`; verifies no signature.  `long` as in ``sign_jwt``.
+
+    Raises:
+        MalformedError: too long, not three parts of base64url, another header than the one form, or a payload that is
+            no object in canonical form.
+    """
+    if len(jwt) > MAX_JWT_CHARS:
+        raise MalformedError(f"at most {MAX_JWT_CHARS} characters are allowed, found {len(jwt)}", field=field)
+    parts = jwt.split(".")
+    if len(parts) != 3:
+        raise MalformedError(f"expected header.payload.signature, found {len(parts)} parts", field=field)
+    header = b64url_decode(parts[0], f"{field}.header")
+    o = as_object(parse(header, f"{field}.header", MAX_HEADER_BYTES, 1), f"{field}.header", ("alg", "kid", "typ"))
+    as_constant(o["alg"], f"{field}.header.alg", ALGORITHM)
+    as_constant(o["typ"], f"{field}.header.typ", typ)
+    kid = text.identifier(as_text(o["kid"], f"{field}.header.kid"), f"{field}.header.kid", high=128)
+    payload = parse_long(b64url_decode(parts[1], f"{field}.payload"), field, MAX_PAYLOAD_BYTES, long)
+    return Jwt(typ, kid, payload, b64url_decode(parts[2], f"{field}.signature", SIGNATURE_BYTES), jwt)
+
+
+def verify_jwt(jwt: Jwt, keys: Mapping[str, bytes], field: str = "jwt") -> Jwt:
+    """Returns the JWT if the key it names is one of `keys` and signed it.
+
+    Raises:
+        VerificationError: ``unknown-key``, ``bad-signature``.
+    """
+    public = keys.get(jwt.kid)
+    if public is None:
+        raise VerificationError(f"no trusted key is named {shown(jwt.kid)}", code="unknown-key", field=field)
+    if not verify_signature(public, jwt.signing_input, jwt.signature):
+        raise VerificationError("not signed by the key it names", code="bad-signature", field=field)
+    return jwt
