@@ -1,7 +1,7 @@
 """The four stores in memory: the reference whose behaviour every other store has to match.
 
-Nothing is durable.  What a store holds is a separate value (:class:`MemoryLog`) or the object itself, so that a test may
-close a store and open it again, as after a crash.
+Nothing is durable.  What a log holds is a separate value (:class:`MemoryLog`), so that a test may close its store and
+open it again, as after a crash.
 """
 
 from __future__ import annotations
