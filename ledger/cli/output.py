@@ -1,0 +1,49 @@
+"""What every command shares: ``--json``, lines for people, and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+Progress = Callable[[int, int], None]
+
+
+def json_option(command: F) -> F:
+    """Adds ``--json``: the answer as one JSON document on standard output, for programs."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, for programs.")(command)
+
+
+def emit(as_json: bool, value: Mapping[str, object], lines: Iterable[str]) -> None:
+    """Prints `value` for programs or `lines` for people."""
+    if as_json:
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress]:
+    """Gives a ``report(done, total)`` that draws a bar on a terminal once a second has passed; silent elsewhere."""
+    started, drawn = time.monotonic(), False
+
+    def report(done: int, total: int) -> None:
+        nonlocal drawn
+        if not sys.stderr.isatty() or time.monotonic() - started < 1 or not total:
+            return
+        drawn = True
+        filled = 30 * done // total
+        click.echo(f"\r{label} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}", nl=False, err=True)
+
+    try:
+        yield report
+    finally:
+        if drawn:
+            click.echo(err=True)

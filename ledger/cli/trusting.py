@@ -1,0 +1,159 @@
+"""``trainmark trust add|show``: the verifier's own decisions, written down; never taken from a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ledger.cli.output import emit, json_option
+from ledger.encoding import sha256
+from ledger.errors import ConflictError
+from ledger.keys import did_decode
+from ledger.library.files import read_file, replace_file
+from ledger.note import parse_vkey
+from ledger.policy import format_policy, parse_policy
+from ledger.trust import CLASSES, MAX_TRUST_BYTES, Trust, TrustedEvm, block_hash_decode, format_trust, parse_trust
+
+DEFAULT_TRUST = Path("trust.json")
+
+
+def trust_option(command: click.decorators.FC) -> click.decorators.FC:
+    """Adds ``--trust FILE``."""
+    return click.option(
+        "--trust",
+        "trust_path",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_TRUST,
+        envvar="TRAINMARK_TRUST",
+        show_default=True,
+        help="Your trust file (see: trainmark trust add).",
+    )(command)
+
+
+def load_trust(path: Path) -> Trust:
+    """Reads a trust file, or says how to get one."""
+    if not path.exists():
+        raise click.UsageError(
+            f"no trust file at {path}: make one with 'trainmark trust add REGISTRY-URL', or name yours with --trust"
+        )
+    return parse_trust(read_file(path, MAX_TRUST_BYTES, "trust"))
+
+
+def fingerprint(public: bytes) -> str:
+    """Returns a key's SHA-256 in groups of four, short enough to read aloud and compare."""
+    digits = sha256(public).hex()[:32]
+    return " ".join(digits[at : at + 4] for at in range(0, 32, 4))
+
+
+@click.group("trust")
+def trust() -> None:
+    """Whom you believe: log keys, registries, contracts, blocks."""
+
+
+@trust.command("add")
+@click.argument("url")
+@click.option("--class", "anchor_class", type=click.Choice(CLASSES), help="What anchors on its chain are worth to you.")
+@click.option("--yes", is_flag=True, help="Do not ask; you have compared the fingerprints some other way.")
+@click.option("--replace", is_flag=True, help="Replace a trust file that names another registry.")
+@trust_option
+@json_option
+def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path: Path, as_json: bool) -> None:
+    """Write a trust file from what the registry at URL says of itself, after you have compared the fingerprints."""
+    from ledger.client import RegistryClient
+
+    with RegistryClient(url) as client:
+        policy = client.policy()
+    key = parse_vkey(policy.log_vkey, "log_vkey")
+    anchor = policy.anchor
+    lines = [
+        f"registry  {policy.registry}",
+        f"          fingerprint {fingerprint(did_decode(policy.registry))}",
+        f"log       {policy.origin}",
+        f"          fingerprint {fingerprint(key.public)}",
+    ]
+    if anchor is not None:
+        lines += [
+            f"anchors   {anchor.chain}, genesis {anchor.genesis}",
+            f"          contract {anchor.contract}, publisher {anchor.publisher}",
+        ]
+    if not as_json:
+        click.echo(f"{url} says of itself:")
+        click.echo("\n".join(lines))
+    if not yes:
+        click.confirm(
+            "Did you compare these with what the registry publishes elsewhere, and do you trust it?", abort=True
+        )
+    anchors: tuple[TrustedEvm, ...] = ()
+    if anchor is not None:
+        if anchor_class is None:
+            anchor_class = click.prompt(
+                "What is an anchor on that chain worth to you", type=click.Choice(CLASSES), default="development"
+            )
+        anchors = (TrustedEvm(anchor_class, anchor.chain, anchor.genesis, anchor.contract, anchor.publisher),)
+    text = format_policy([key])
+    made = Trust(text, parse_policy(text), policy.registry, anchors, {})
+    if trust_path.exists():
+        old = parse_trust(read_file(trust_path, MAX_TRUST_BYTES, "trust"))
+        same = (old.registry, old.policy_text) == (made.registry, made.policy_text)
+        if not same and not replace:
+            raise ConflictError(
+                f"names another registry ({old.registry}); use another --trust FILE, or --replace",
+                field=str(trust_path),
+            )
+        if same:
+            made = Trust(text, made.policy, made.registry, anchors, old.blocks)
+    replace_file(trust_path, format_trust(made))
+    emit(
+        as_json,
+        {"trust": str(trust_path), "registry": made.registry, "log": policy.origin, "anchors": len(anchors)},
+        [f"wrote {trust_path}; no block hash is known yet: 'trainmark trust block', or verify with --block-hash"],
+    )
+
+
+@trust.command("block")
+@click.argument("block_hash")
+@trust_option
+@json_option
+def block(block_hash: str, trust_path: Path, as_json: bool) -> None:
+    """Add a block hash (0x…) that you got from a source you trust, such as your own node."""
+    known = load_trust(trust_path)
+    raw = block_hash_decode(block_hash, "block_hash")
+    chains = [anchor for anchor in known.anchors if isinstance(anchor, TrustedEvm)]
+    if len(chains) != 1:
+        raise click.UsageError(
+            f"{trust_path} names {len(chains)} chains; exactly one is needed to know where it belongs"
+        )
+    replace_file(trust_path, format_trust(known.with_block(chains[0].chain, chains[0].genesis, raw)))
+    emit(as_json, {"trust": str(trust_path), "block_hash": block_hash}, [f"added {block_hash} to {trust_path}"])
+
+
+@trust.command("show")
+@trust_option
+@json_option
+def show(trust_path: Path, as_json: bool) -> None:
+    """Show the trust file in words."""
+    known = load_trust(trust_path)
+    value = {
+        "registry": known.registry,
+        "policy": known.policy_text,
+        "anchors": [str(anchor) for anchor in known.anchors],
+        "blocks": {chain: len(hashes) for chain, hashes in known.blocks.items()},
+    }
+    emit(as_json, value, describe_trust(known))
+
+
+def describe_trust(known: Trust) -> list[str]:
+    """Returns the trust file in lines for people."""
+    lines = [f"registry  {known.registry}", f"          fingerprint {fingerprint(did_decode(known.registry))}"]
+    for key in known.policy.logs:
+        lines += [f"log       {key.name}", f"          fingerprint {fingerprint(key.public)}"]
+    lines.append(f"witnesses {', '.join(known.policy.witnesses) or 'none'}; quorum {known.policy.quorum}")
+    for anchor in known.anchors:
+        if isinstance(anchor, TrustedEvm):
+            lines.append(f"anchors   {anchor.chain} counts as {anchor.anchor_class}")
+            lines.append(f"          contract {anchor.contract}, publisher {anchor.publisher}")
+        else:
+            lines.append(f"anchors   time-stamping authority, counts as {anchor.anchor_class}")
+    lines += [f"blocks    {len(hashes)} known of {chain.split('/')[0]}" for chain, hashes in known.blocks.items()]
+    return lines

@@ -1,0 +1,211 @@
+"""``trainmark verify``: any of our evidence files, offline, under the verifier's own trust file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from ledger.cli import NO, YES
+from ledger.cli.output import emit, json_option
+from ledger.cli.trusting import load_trust, trust_option
+from ledger.encoding import sha256, time_encode
+from ledger.errors import MalformedError, VerificationError
+from ledger.evidence import AnchorFinding
+from ledger.library.files import read_file
+from ledger.manifests import MAX_MANIFEST_BYTES, parse_attribution, parse_manifest
+from ledger.proof import ProofResult, parse_proof, verify_proof
+from ledger.statements import Statement, verify_statement
+from ledger.trust import CLASSES, Trust, TrustedEvm, block_hash_decode
+
+KINDS = ("proof/v1", "token/v1", "attribution/v1", "manifest/v1")
+REQUIREMENTS = ("anchor", *(f"anchor={name}" for name in CLASSES), "snapshot")
+
+
+@click.command("verify")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--file", "picture", type=click.Path(path_type=Path), help="The picture itself: its hash is compared too."
+)
+@click.option(
+    "--files", "files_path", type=click.Path(path_type=Path), help="A token's *.files list, if it lies beside it."
+)
+@click.option("--block-hash", "block_hashes", multiple=True, help="A block hash (0x…) you got from a source you trust.")
+@click.option(
+    "--log",
+    "log_path",
+    type=click.Path(path_type=Path),
+    help="A copy of the log's tiles: every leaf is read again, and what was asserted is proved or refuted.",
+)
+@click.option(
+    "--require", "requirements", multiple=True, type=click.Choice(REQUIREMENTS), help="Make it a no if not proved."
+)
+@trust_option
+@json_option
+def verify(
+    file: Path,
+    picture: Path | None,
+    files_path: Path | None,
+    block_hashes: tuple[str, ...],
+    log_path: Path | None,
+    requirements: tuple[str, ...],
+    trust_path: Path,
+    as_json: bool,
+) -> int:
+    """Verify FILE: a proof, a token, an attribution manifest or a dataset manifest.  No server, no network."""
+    data = read_file(file, MAX_MANIFEST_BYTES, "file")
+    match kind_of(data):
+        case "proof/v1":
+            trust = with_blocks(load_trust(trust_path), block_hashes)
+            if picture is not None:
+                compare_picture(data, read_file(picture, MAX_MANIFEST_BYTES, "file"))
+            result = verify_proof(data, trust, replay=None if log_path is None else replay(data, log_path))
+            emit(as_json, {"verified": True, **result.value()}, proof_lines(result))
+            return _required(requirements, result.anchors, result.leaf)
+        case "token/v1":
+            from ledger.cli.tokens import verify_bundle
+
+            trust = with_blocks(load_trust(trust_path), block_hashes)
+            token = verify_bundle(data, trust, int(time.time()), files_path, as_json)
+            return _required(requirements, token.anchors, token.leaf)
+        case "attribution/v1":
+            attribution = parse_attribution(data)
+            signers = _signers(attribution.statements)
+            value = {
+                "verified": True,
+                "creator_id": attribution.header.creator_id,
+                "creator_name": attribution.header.creator_name,
+                "license_id": attribution.header.license_id,
+                "provenance_hash": "sha256:" + attribution.entry.provenance_hash.hex(),
+                "required_attribution_text": attribution.header.required_attribution_text,
+                "signed_by": signers,
+            }
+            emit(
+                as_json,
+                value,
+                [
+                    *_listed("proved", [f"{signer} signed a manifest that holds this file" for signer in signers]),
+                    f"  required attribution: {attribution.header.required_attribution_text}",
+                    *_listed(
+                        "not checked", ["when it was signed", "its state: ask a registry, or verify a proof file"]
+                    ),
+                ],
+            )
+        case _:
+            manifest = parse_manifest(data)
+            signers = _signers(manifest.statements)
+            value = {
+                "verified": True,
+                "manifest": "sha256:" + manifest.header.digest.hex(),
+                "entries": len(manifest.entries),
+                "signed_by": signers,
+                "logs": [s.log for s in manifest.statements if s.log],
+            }
+            emit(
+                as_json,
+                value,
+                [
+                    *_listed(
+                        "proved",
+                        [f"the {len(manifest.entries)} entries are those of the header"]
+                        + [f"{signer} signed the header" for signer in signers],
+                    ),
+                    *_listed(
+                        "not checked", ["when it was signed", "its state: ask a registry, or verify a proof file"]
+                    ),
+                ],
+            )
+    return NO if requirements else YES
+
+
+def kind_of(data: bytes) -> str:
+    """Returns what one of our files says it is.
+
+    Raises:
+        MalformedError: it is none of ours.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        value = None
+    kind = value.get("trainmark") if isinstance(value, dict) else None
+    if kind not in KINDS:
+        raise MalformedError(f"expected a file that says trainmark: {', '.join(KINDS)}", field="file")
+    return str(kind)
+
+
+def with_blocks(trust: Trust, block_hashes: Iterable[str]) -> Trust:
+    """Returns the trust file's decisions and the block hashes a person named, on every chain it knows."""
+    for text in block_hashes:
+        raw = block_hash_decode(text, "--block-hash")
+        for anchor in trust.anchors:
+            if isinstance(anchor, TrustedEvm):
+                trust = trust.with_block(anchor.chain, anchor.genesis, raw)
+    return trust
+
+
+def compare_picture(proof: bytes, picture: bytes) -> None:
+    """Checks that a proof is about this file.
+
+    Raises:
+        VerificationError: ``file-mismatch``.
+    """
+    from ledger.images.content import content_hash
+
+    bundle = parse_proof(proof)
+    found = content_hash(picture) if bundle.kind == "content" else sha256(picture)
+    if found != bundle.digest:
+        raise VerificationError(
+            f"the file's {bundle.kind} hash is not the one of the proof", code="file-mismatch", field="--file"
+        )
+
+
+def replay(proof: bytes, folder: Path) -> Iterator[bytes]:
+    """Yields the leaves up to a proof's checkpoint out of a folder of tiles."""
+    from ledger.store.files import FolderTileStore
+    from ledger.tiles import read_leaves
+
+    return read_leaves(parse_proof(proof).checkpoint.size, FolderTileStore(folder).read)
+
+
+def proof_lines(result: ProofResult) -> list[str]:
+    """Returns a verified proof in lines for people."""
+    before = result.logged_before
+    lines = [
+        f"verified: {result.creator_name} claims this file under {result.license_id}",
+        f"  state: {result.state} ({'replayed' if result.state_replayed else 'asserted'}, {result.size} leaves)",
+        f"  logged before: {'not known' if before is None else time_encode(before)}",
+        "  uses: " + ", ".join(f"{use} {answer}" for use, answer in result.uses.items()),
+    ]
+    lines += _listed("proved", result.proved)
+    lines += _listed("replayed", result.replayed)
+    lines += _listed("asserted", result.asserted)
+    return lines + _listed("not checked", result.not_checked)
+
+
+def _listed(title: str, sentences: Iterable[str]) -> list[str]:
+    found = list(sentences)
+    return [f"  {title}:", *(f"    - {sentence}" for sentence in found)] if found else []
+
+
+def _signers(statements: Iterable[Statement]) -> list[str]:
+    signers = {verify_statement(statement).key for statement in statements}
+    if not signers:
+        raise VerificationError("nobody signed it", code="bad-signature", field="statements")
+    return sorted(signers)
+
+
+def _required(requirements: Iterable[str], anchors: Iterable[AnchorFinding], leaf: int) -> int:
+    found = list(anchors)
+    for requirement in requirements:
+        name, _, wanted = requirement.partition("=")
+        met = name == "anchor" and any(
+            a.time is not None and a.size > leaf and wanted in ("", a.anchor_class) for a in found
+        )
+        if not met:
+            click.echo(f"trainmark: {requirement} was required and is not proved", err=True)
+            return NO
+    return YES
