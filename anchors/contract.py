@@ -16,7 +16,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Final
 
-from ledger.errors import BackendError, MalformedError, NotFoundError, RefusedError, TrainmarkError, shown
+from ledger.errors import BackendError, MalformedError, NotFoundError, RefusedError, VerificationError, shown
 from ledger.ports import ChainIdentity
 from ledger.receipt import (
     ANCHORED_TOPIC,
@@ -129,32 +129,35 @@ def make_record(identity: ChainIdentity, header: bytes, receipts: Sequence[bytes
     `receipts` are the encoded receipts of all its transactions, in their order.
 
     Raises:
-        NotFoundError: the transaction anchored nothing for this publisher.
+        NotFoundError: the transaction failed, or anchored nothing for this publisher.
         BackendError: header and receipts do not fit together, or the record is beyond the caps of the format.
     """
     writer = (bytes.fromhex(identity.contract[2:]), [ANCHORED_TOPIC, bytes(12) + bytes.fromhex(identity.publisher[2:])])
-    _, proof = build_proof(receipts, index)
     try:
         logs = receipt_logs(receipts[index])
-        origins = {at: topics[2] for at, (address, topics, _) in enumerate(logs) if (address, topics[:2]) == writer}
-        if not origins:
-            raise NotFoundError(f"the transaction anchored nothing for {identity.publisher}")
-        log_index, origin = next(iter(origins.items()))
-        record = AnchorRecord(
+    except VerificationError as e:
+        raise NotFoundError("the transaction failed and anchored nothing") from e
+    except MalformedError as e:
+        raise BackendError(f"the block has a malformed receipt: {e}") from e
+    origins = {at: topics[2] for at, (address, topics, _) in enumerate(logs) if (address, topics[:2]) == writer}
+    if not origins:
+        raise NotFoundError(f"the transaction anchored nothing for {identity.publisher}")
+    log_index, origin = next(iter(origins.items()))
+    value = record_value(
+        AnchorRecord(
             chain=identity.chain,
             genesis=identity.genesis,
             contract=identity.contract,
             publisher=identity.publisher,
             header=header,
             receipt_index=index,
-            receipt_proof=tuple(proof),
+            receipt_proof=tuple(build_proof(receipts, index)[1]),
             log_index=log_index,
         )
-        value = record_value(record)
+    )
+    try:
         verify_record(parse_record(value), origin)
-    except NotFoundError:
-        raise
-    except TrainmarkError as e:
+    except (MalformedError, VerificationError) as e:
         raise BackendError(f"the block gives no valid anchor record: {e}") from e
     return value
 

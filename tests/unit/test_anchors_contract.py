@@ -159,8 +159,11 @@ def test_no_record_is_made_of_other_blocks() -> None:
     with pytest.raises(BackendError, match="ends early"):
         make_record(IDENTITY, header[:-1], receipts, 1)
     failed = [_receipt(status=b"")]
-    with pytest.raises(BackendError, match="failed"):
+    with pytest.raises(NotFoundError, match="failed"):
         make_record(IDENTITY, _header(failed), failed, 0)
+    garbled = [receipts[1][:-1]]
+    with pytest.raises(BackendError, match="malformed receipt"):
+        make_record(IDENTITY, _header(garbled), garbled, 0)
     large = [_receipt(more=bytes(MAX_PROOF_BYTES))]
     with pytest.raises(BackendError, match="receipt_proof"):
         make_record(IDENTITY, _header(large), large, 0)
