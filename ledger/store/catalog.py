@@ -158,7 +158,7 @@ class SqlCatalog:
         wanted = select_columns(STATUS.c.slot, STATUS.c.value)
         with reading(self._engine) as session:
             rows = session.execute(wanted.where(STATUS.c.list == number(status_list), STATUS.c.value != 0))
-            return dict(rows.tuples().all())
+            return {row.slot: row.value for row in rows}
 
     def add_anchor(self, row: AnchorRow) -> None:
         with writing(self._engine) as session:

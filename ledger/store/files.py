@@ -181,9 +181,9 @@ class _Folder:
             raise
 
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there, for good."""
+        """Removes a file, if it is there, for good; durable also if an earlier removal was not."""
+        (self._root / name).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
-            (self._root / name).unlink()
             self._sync_folder((self._root / name).parent)
 
     def sync(self, names: Sequence[str]) -> None:
