@@ -1,0 +1,388 @@
+"""Statements, the keys of a party, void leaves: docs/format.md, section 1.
+
+A leaf of the log is the bytes of one statement.  ``parse_statement`` checks form alone, ``verify_statement`` the
+signature, ``Keys`` who may sign at which index, ``void_reason`` the rest that makes a leaf void.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from . import ed25519
+from .jcs import (
+    Json,
+    as_boolean,
+    as_integer,
+    as_list,
+    as_object,
+    as_pattern,
+    as_text,
+    as_word,
+    b64url_decode,
+    canonical,
+    digest_bytes,
+    parse,
+)
+from .note import LOG_KEY, parse_vkey
+from .refused import RefusedError, require
+
+MAX_BYTES = 4096
+STATEMENT = "application/vnd.trainmark.statement.v1+json"
+POSSESSION = "application/vnd.trainmark.key-possession.v1"
+BY_REGISTRY = frozenset({"policy", "review", "identity", "token", "status", "snapshot"})
+
+_KEYS = ["type", "v", "by", "key", "log", "known_block", "body", "sig"]
+_BODY: Mapping[str, tuple[str, ...]] = {
+    "policy": ("origin", "log_key", "issuer", "token_keys", "rules"),
+    "manifest": ("manifest", "supersedes"),
+    "withdraw": ("leaf", "effective_at"),
+    "review": ("leaf", "outcome", "visibility", "evidence"),
+    "identity": ("creator", "level", "evidence"),
+    "dispute": ("op", "case", "leaf", "entries", "evidence", "outcome"),
+    "token": ("token",),
+    "status": ("uri", "bits", "count", "digest"),
+    "snapshot": ("size", "bits", "count", "root"),
+    "training": ("model", "corpus", "tokens", "size"),
+    "record": ("kind", "refs", "evidence"),
+}
+_TIME = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement of the right form; ``data`` is the leaf."""
+
+    data: bytes
+    type: str
+    by: str
+    key: str
+    log: str | None
+    body: dict[str, Json]
+    signature: bytes
+    known: bool  # False: of a type that this reader skips and counts
+
+
+@dataclass(slots=True)
+class Keys:
+    """The keys of one party, folded from its key statements in the order of the log.
+
+    ``added`` maps a key to the index of its ``add`` (-1 for the first key), ``revoked`` to that of its ``revoke``.
+    """
+
+    by: str
+    added: dict[str, int] = field(default_factory=dict)
+    revoked: dict[str, int] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
+    recovery: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.added.setdefault(self.by, -1)
+
+    def is_valid(self, key: str, index: int, of_type: str) -> bool:
+        """Whether the key may sign a statement of that type at that index."""
+        if key not in self.added or not self.added[key] < index:
+            return False
+        if key in self.revoked and index > self.revoked[key]:
+            return False
+        return of_type == "key" or key not in self.recovery
+
+    def apply(self, index: int, statement: Statement) -> str | None:
+        """Takes in a key statement; gives the reason where it is void instead, and then changes nothing."""
+        if not self.is_valid(statement.key, index, "key"):
+            return "its key is not valid at this index"
+        target = str(statement.body["key"])
+        if statement.body["op"] == "add":
+            if target in self.added:
+                return "the key was added before; a revoked key never returns"
+            if not _possession_holds(statement):
+                return "the new key did not sign for its possession"
+            self.added[target] = index
+            if statement.body["recovery"] is True:
+                self.recovery.add(target)
+            return None
+        if target not in self.added or target in self.revoked:
+            return "the key to revoke is not valid"
+        if target in self.recovery and statement.key not in self.recovery:
+            return "only a recovery key revokes a recovery key"
+        since = statement.body["since"]
+        if isinstance(since, int) and since > index:
+            return "since lies after the statement"
+        self.revoked[target] = index
+        if isinstance(since, int):
+            self.since[target] = since
+        return None
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """DSSE's pre-authentication encoding."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def parse_statement(data: bytes) -> Statement:
+    """Reads the bytes of a leaf.
+
+    Raises:
+        RefusedError: ``malformed``.
+    """
+    require(len(data) <= MAX_BYTES, "malformed", f"a statement of {len(data)} bytes")
+    return read_statement(parse(data))
+
+
+def read_statement(value: Json) -> Statement:
+    """Reads a statement that was cut out of a file.
+
+    Raises:
+        RefusedError: ``malformed``.
+    """
+    fields = as_object(value, _KEYS, "statement")
+    data = canonical(fields)
+    require(len(data) <= MAX_BYTES, "malformed", f"a statement of {len(data)} bytes")
+    as_integer(fields["v"], "statement.v", 1, 1)
+    kind, by, key = (as_text(fields[name], f"statement.{name}") for name in ("type", "by", "key"))
+    ed25519.did_decode(by, "statement.by")
+    ed25519.did_decode(key, "statement.key")
+    log = None if fields["log"] is None else _identifier(fields["log"], "statement.log")
+    if fields["known_block"] is not None:
+        block = as_object(fields["known_block"], ["chain", "number", "hash"], "known_block")
+        as_pattern(block["chain"], "eip155:[1-9][0-9]*", "known_block.chain")
+        as_integer(block["number"], "known_block.number")
+        as_pattern(block["hash"], "0x[0-9a-f]{64}", "known_block.hash")
+    body = fields["body"]
+    require(isinstance(body, dict), "malformed", "statement.body: not an object")
+    assert isinstance(body, dict)
+    known = kind == "key" or kind in _BODY
+    if known:
+        _check_body(kind, body)
+    require(log is not None or kind == "manifest", "malformed", "only a manifest statement may name no log")
+    return Statement(data, kind, by, key, log, body, b64url_decode(fields["sig"], "statement.sig", 64), known)
+
+
+def verify_statement(statement: Statement) -> None:
+    """Checks the signature of the statement by the key that it names.
+
+    Raises:
+        RefusedError: ``bad-signature``.
+    """
+    fields = parse(statement.data)
+    assert isinstance(fields, dict)
+    payload = canonical({name: value for name, value in fields.items() if name != "sig"})
+    public = ed25519.did_decode(statement.key, "statement.key")
+    ed25519.verify(public, pae(STATEMENT, payload), statement.signature, "bad-signature")
+
+
+def references(statement: Statement) -> list[int]:
+    """The leaf indices that a statement refers to; all must be smaller than its own."""
+    body, found = statement.body, []
+    for name in ("leaf", "case"):
+        value = body.get(name)
+        if isinstance(value, int):
+            found.append(value)
+    for name in ("supersedes", "tokens", "refs"):
+        value = body.get(name)
+        if isinstance(value, list):
+            found += [item for item in value if isinstance(item, int)]
+    return found
+
+
+def fold_keys(leaves: Iterable[tuple[int, Statement]], origin: str) -> dict[str, Keys]:
+    """The keys of every party that speaks in these leaves, ascending by index; void key statements change nothing."""
+    parties: dict[str, Keys] = {}
+    for index, statement in leaves:
+        keys = parties.setdefault(statement.by, Keys(statement.by))
+        if statement.type == "key" and statement.log == origin:
+            keys.apply(index, statement)
+    return parties
+
+
+def replay(leaves: Sequence[bytes], origin: str, registry: str) -> tuple[dict[int, Statement], dict[int, str]]:
+    """Reads a whole log from its first leaf: the statements that count, and why each other leaf is void."""
+    valid: dict[int, Statement] = {}
+    void: dict[int, str] = {}
+    parties: dict[str, Keys] = {}
+    for index, data in enumerate(leaves):
+        try:
+            statement = parse_statement(data)
+            verify_statement(statement)
+        except RefusedError as refused:
+            void[index] = str(refused)
+            continue
+        keys = parties.setdefault(statement.by, Keys(statement.by))
+        reason = void_reason(index, statement, origin, registry, valid, keys)
+        if reason is None and statement.type == "key":
+            reason = keys.apply(index, statement)
+        if reason is None:
+            valid[index] = statement
+        else:
+            void[index] = reason
+    return valid, void
+
+
+def void_reason(
+    index: int, statement: Statement, origin: str, registry: str, before: Mapping[int, Statement], keys: Keys | None
+) -> str | None:
+    """Why a leaf is void, or None.
+
+    ``before`` holds the leaves below it as far as they are known: what a missing one would say is not judged.  ``keys``
+    are those of its ``by``, folded over the whole log, or None where they are not known.  That the ``by`` of a manifest
+    leaf is the creator of its header needs the header and is step 4 of a bundle.
+    """
+    if statement.log != origin:
+        return "of another log"
+    if statement.type in BY_REGISTRY and statement.by != registry:
+        return "not by the registry"
+    if keys is not None and not keys.is_valid(statement.key, index, statement.type):
+        return "its key is not valid at this index"
+    if any(reference >= index for reference in references(statement)):
+        return "refers to a leaf that is not before it"
+    if not statement.known:
+        return None
+    if statement.type in ("snapshot", "training") and _number(statement.body["size"]) > index:
+        return "of a size beyond its own index"
+    if statement.type == "policy" and statement.body["origin"] != origin:
+        return "the policy of another log"
+    return _void_by_leaf(statement, before, registry)
+
+
+def _void_by_leaf(statement: Statement, before: Mapping[int, Statement], registry: str) -> str | None:
+    body = statement.body
+    if statement.type == "manifest":
+        for other in before.values():
+            if (other.type, other.by) == ("manifest", statement.by) and other.body["manifest"] == body["manifest"]:
+                return "the second leaf of one creator and digest"
+        return None
+    leaf = body.get("leaf")
+    target = before.get(leaf) if isinstance(leaf, int) else None
+    if target is not None and target.type != "manifest":
+        return "its leaf is no manifest"
+    if statement.type == "withdraw" and target is not None and target.by != statement.by:
+        return "withdraws somebody else's manifest"
+    if statement.type == "dispute":
+        if body["op"] in ("hold", "decide") and statement.by != registry:
+            return "not by the registry"
+        if body["op"] == "answer" and target is not None and target.by != statement.by:
+            return "not by the creator named"
+    return None
+
+
+def _possession_holds(statement: Statement) -> bool:
+    key = str(statement.body["key"])
+    proof = b64url_decode(statement.body["possession"], "possession", 64)
+    message = pae(POSSESSION, f"{statement.by} {key}".encode())
+    try:
+        ed25519.verify(ed25519.did_decode(key, "key"), message, proof)
+    except RefusedError:
+        return False
+    return True
+
+
+def _check_body(kind: str, value: dict[str, Json]) -> None:
+    if kind == "key":
+        _check_key(value)
+        return
+    body = as_object(value, _BODY[kind], kind)
+    match kind:
+        case "policy":
+            _identifier(body["origin"], "policy.origin")
+            key = parse_vkey(as_text(body["log_key"], "policy.log_key"))
+            require(key.kind == LOG_KEY and key.name == body["origin"], "malformed", "policy.log_key: of another log")
+            as_pattern(body["issuer"], "https?://[!-~]+", "policy.issuer")
+            for did in as_list(body["token_keys"], "policy.token_keys"):
+                ed25519.did_decode(did, "policy.token_keys")
+            digest_bytes(body["rules"], "policy.rules")
+        case "manifest":
+            digest_bytes(body["manifest"], "manifest.manifest")
+            _indices(body["supersedes"], "manifest.supersedes", 200)
+        case "withdraw":
+            as_integer(body["leaf"], "withdraw.leaf")
+            as_pattern(body["effective_at"], _TIME, "withdraw.effective_at")
+        case "review":
+            as_integer(body["leaf"], "review.leaf")
+            outcome = as_word(body["outcome"], ["listed", "rejected", "delisted", "erased"], "review.outcome")
+            if outcome == "listed":
+                as_word(body["visibility"], ["public", "invite", "private"], "review.visibility")
+            else:
+                require(body["visibility"] is None, "malformed", "review.visibility: only of what is listed")
+            _commitment(body["evidence"], "review.evidence")
+        case "identity":
+            ed25519.did_decode(body["creator"], "identity.creator")
+            as_word(body["level"], ["self", "domain", "attested"], "identity.level")
+            _commitment(body["evidence"], "identity.evidence")
+        case "dispute":
+            _check_dispute(body)
+        case "token":
+            digest_bytes(body["token"], "token.token")
+        case "status":
+            _identifier(body["uri"], "status.uri")
+            as_integer(body["bits"], "status.bits", 1, 8)
+            as_integer(body["count"], "status.count")
+            digest_bytes(body["digest"], "status.digest")
+        case "snapshot":
+            as_integer(body["size"], "snapshot.size")
+            as_integer(body["bits"], "snapshot.bits", 0, 24)
+            as_integer(body["count"], "snapshot.count")
+            digest_bytes(body["root"], "snapshot.root")
+        case "training":
+            digest_bytes(body["model"], "training.model")
+            corpus = as_object(body["corpus"], ["root", "count"], "training.corpus")
+            digest_bytes(corpus["root"], "training.corpus.root")
+            as_integer(corpus["count"], "training.corpus.count")
+            _indices(body["tokens"], "training.tokens", 200)
+            as_integer(body["size"], "training.size")
+        case "record":
+            kinds = ["agreement", "audit", "statement", "usage", "gate", "labels", "watch"]
+            as_word(body["kind"], kinds, "record.kind")
+            _indices(body["refs"], "record.refs", 200)
+            digest_bytes(body["evidence"], "record.evidence")
+
+
+def _check_key(value: dict[str, Json]) -> None:
+    if value.get("op") == "add":
+        body = as_object(value, ["op", "key", "possession", "recovery"], "key")
+        b64url_decode(body["possession"], "key.possession", 64)
+        as_boolean(body["recovery"], "key.recovery")
+    else:
+        body = as_object(value, ["op", "key", "since"], "key")
+        as_word(body["op"], ["revoke"], "key.op")
+        if body["since"] is not None:
+            as_integer(body["since"], "key.since")
+    ed25519.did_decode(body["key"], "key.key")
+
+
+def _check_dispute(body: dict[str, Json]) -> None:
+    op = as_word(body["op"], ["open", "answer", "hold", "decide"], "dispute.op")
+    if op == "open":
+        require(body["case"] is None, "malformed", "dispute.case: null in the opening statement")
+    else:
+        as_integer(body["case"], "dispute.case")
+    as_integer(body["leaf"], "dispute.leaf")
+    _indices(body["entries"], "dispute.entries", 400)
+    _commitment(body["evidence"], "dispute.evidence")
+    if op == "decide":
+        as_word(body["outcome"], ["upheld", "rejected", "settled"], "dispute.outcome")
+    else:
+        require(body["outcome"] is None, "malformed", "dispute.outcome: only in a decision")
+
+
+def _indices(value: Json, field: str, most: int) -> None:
+    numbers = [as_integer(item, field) for item in as_list(value, field)]
+    require(len(numbers) <= most, "malformed", f"{field}: more than {most}")
+    require(numbers == sorted(set(numbers)), "malformed", f"{field}: not ascending")
+
+
+def _commitment(value: Json, field: str) -> None:
+    if value is not None:
+        digest_bytes(value, field)
+
+
+def _identifier(value: object, field: str) -> str:
+    text = as_text(value, field)
+    require(re.fullmatch("[!-~]+", text) is not None, "malformed", f"{field}: not printable ASCII")
+    return text
+
+
+def _number(value: Json) -> int:
+    assert isinstance(value, int)
+    return value
