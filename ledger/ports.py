@@ -1,7 +1,8 @@
 """What the use cases need of the outside, as Protocols with written rules.
 
 An adapter keeps every rule written here; ``tests/ports`` runs one suite per port on the in-memory reference and on
-each real implementation.  Every method may raise :class:`ledger.errors.BackendError`; nothing else leaks through.
+each real implementation.  Every method may raise :class:`ledger.errors.BackendError`; nothing else leaks through.  An
+argument that no caller may pass (a negative limit, leaves that do not lead to the head) is a ValueError.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class EntryStore(Protocol):
     """The log's side of the database: leaves, head and what is staged for publication.
 
     Opening one for writing takes the log's only writer's lock, or raises ConflictError (code ``second-writer``) naming
-    who holds it; the lock of a dead process is free.
+    who holds it; the lock of a dead process is free.  One opened for reading, or closed, raises RefusedError (code
+    ``not-writer``) where it would write.
     """
 
     def head(self) -> Head | None:
@@ -124,14 +126,15 @@ class EntryStore(Protocol):
     def commit(self, old_size: int, head: Head, leaves: Sequence[bytes], tiles: Sequence[tuple[Tile, bytes]]) -> None:
         """Stores leaves ``old_size … head.size-1``, the new head and the tiles to publish, all or nothing.
 
-        Durable once it returns.  Tiles staged earlier stay until ``published``.
+        Durable once it returns.  Tiles staged earlier stay until ``published``.  Without leaves, the note is replaced.
 
         Raises:
-            ConflictError: ``stale-head``: the stored size is not `old_size` (0 stands for no head).
+            ConflictError: ``stale-head``: the stored size is not `old_size` (0 stands for no head); ``tile-conflict``:
+                a tile of that name is staged with other bytes.
         """
 
     def staged(self) -> list[tuple[Tile, bytes]]:
-        """Returns the tiles committed and not yet ``published``."""
+        """Returns the tiles committed and not yet ``published``, in their own order."""
 
     def published(self) -> None:
         """Forgets the staged tiles: they and the checkpoint are on the public side."""
@@ -140,7 +143,7 @@ class EntryStore(Protocol):
         """Returns a leaf. Raises NotFoundError outside the log."""
 
     def leaves(self, start: int, end: int) -> Iterator[bytes]:
-        """Yields leaves start … end-1, all of which must exist."""
+        """Yields leaves start … end-1. Raises NotFoundError, at the call, unless all of them exist."""
 
     def index_of(self, digest: bytes) -> int | None:
         """Returns the index of the leaf whose SHA-256 is `digest`; the first one if it is there twice."""
@@ -276,7 +279,8 @@ class Catalog(Protocol):
         """Returns up to `limit` entries from number `start` on, in order."""
 
     def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
-        """Returns all matches of each digest that has any, by (leaf, entry, kind); at most 10,000 digests."""
+        """Returns all matches of each digest that has any, by leaf, entry, and kind in the order of ``Match``; at most
+        10,000 digests."""
 
     def add_license(self, license_digest: bytes, terms: bytes, text: bytes) -> None:
         """Adds terms and their text; again changes nothing."""
@@ -288,7 +292,12 @@ class Catalog(Protocol):
         """Returns up to `limit` license digests, ascending, after `after`."""
 
     def add_token(self, record: TokenRecord) -> None:
-        """Adds an issued token; its status slot was reserved before."""
+        """Adds an issued token; the same again changes nothing.
+
+        Raises:
+            NotFoundError: its status slot was not reserved before.
+            ConflictError: ``token-conflict``: another record has that digest.
+        """
 
     def token(self, digest: bytes) -> TokenRecord | None:
         """Returns a token by its digest."""
@@ -300,7 +309,8 @@ class Catalog(Protocol):
         """Reserves a status slot for ever; returns False if it was taken."""
 
     def set_status(self, status_list: int, status_index: int, value: int) -> None:
-        """Sets the value of a reserved slot (0 valid, 1 revoked, 2 suspended, 3 refused)."""
+        """Sets the value of a reserved slot (0 valid, 1 revoked, 2 suspended, 3 refused). Raises NotFoundError if it is
+        not reserved."""
 
     def statuses(self, status_list: int) -> Mapping[int, int]:
         """Returns the values that are not 0 of a list."""
@@ -309,16 +319,18 @@ class Catalog(Protocol):
         """Adds an anchor, or replaces the one with the same transaction."""
 
     def anchors(self, before: int | None, limit: int) -> list[AnchorRow]:
-        """Returns up to `limit` anchors, biggest size first, of sizes < `before`."""
+        """Returns up to `limit` anchors, biggest size first (equal ones by transaction), of sizes < `before`."""
 
     def anchor_covering(self, index: int) -> AnchorRow | None:
         """Returns the smallest anchor with a record whose size is greater than `index`."""
 
     def use_once(self, word: str, expires_at: int, now: int) -> bool:
-        """Remembers `word` until `expires_at`; returns False if it is remembered already. Forgets what expired."""
+        """Remembers `word` until `expires_at`; returns False if it is remembered already. Forgets words and bearer
+        tokens that expired (``expires_at`` ≤ `now`)."""
 
     def add_access(self, access: Access) -> None:
-        """Adds a bearer token."""
+        """Adds a bearer token; the same again changes nothing. Raises ConflictError (``access-conflict``) if another
+        record has its digest."""
 
     def access(self, token_digest: bytes, now: int) -> Access | None:
         """Returns a bearer token that has not expired."""
