@@ -88,7 +88,7 @@ class Clock(Protocol):
 class Entropy(Protocol):
     """Returns `size` bytes nobody can guess."""
 
-    def __call__(self, size: int) -> bytes: ...
+    def __call__(self, size: int, /) -> bytes: ...
 
 
 class Signer(Protocol):

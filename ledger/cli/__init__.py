@@ -21,7 +21,23 @@ from ledger import errors
 
 YES, NO, MISUSE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-COMMANDS: Mapping[str, str] = {}
+COMMANDS: Mapping[str, str] = {
+    "init": "ledger.cli.creating:init",
+    "license": "ledger.cli.creating:license_group",
+    "manifest": "ledger.cli.creating:manifest",
+    "publish": "ledger.cli.publishing:publish",
+    "withdraw": "ledger.cli.publishing:withdraw",
+    "resolve": "ledger.cli.resolving:resolve",
+    "prove": "ledger.cli.resolving:prove",
+    "verify": "ledger.cli.verifying:verify",
+    "trust": "ledger.cli.trusting:trust",
+    "token": "ledger.cli.tokens:token",
+    "check": "ledger.cli.checking:check",
+    "show": "ledger.cli.showing:show",
+    "review": "ledger.cli.reviewing:review",
+    "serve": "ledger.cli.serving:serve",
+    "demo": "ledger.cli.demo:demo",
+}
 """Name on the command line -> ``module:attribute`` of its click command, in the order in which help lists them."""
 
 

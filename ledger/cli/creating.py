@@ -1,0 +1,327 @@
+"""``trainmark init|license|manifest``: a creator's own side; no network."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from ledger.canonical import canonical
+from ledger.cli.output import emit, json_option, progress
+from ledger.encoding import digest_encode
+from ledger.errors import NotFoundError
+from ledger.keys import SigningKey
+from ledger.library.creator import (
+    PROFILE_FILE,
+    RECOVERY_KEY_FILE,
+    SIGNING_KEY_FILE,
+    Profile,
+    create_creator,
+    load_key,
+    load_profile,
+)
+from ledger.library.files import create_file, read_file
+from ledger.library.output import MANIFEST_FILE
+from ledger.manifests import PRIVACY_ANSWERS, PRIVACY_FLAGS, RELEASE_STATUSES, RIGHTS_STATUSES
+from ledger.statements import key_add_body
+from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES, Terms, parse_terms, verify_text
+
+DEFAULT_HOME = Path(".trainmark")
+RECOVERY_FILE = "recovery.json"
+"""The body that registers the recovery key: public, made while that key was at hand."""
+
+
+def home_option(command: click.decorators.FC) -> click.decorators.FC:
+    """Adds ``--home DIR``: where the creator's profile and keys are."""
+    return click.option(
+        "--home",
+        type=click.Path(path_type=Path),
+        default=DEFAULT_HOME,
+        envvar="TRAINMARK_HOME",
+        show_default=True,
+        help="Folder of your creator profile and keys.",
+    )(command)
+
+
+def load_creator(home: Path) -> tuple[Profile, SigningKey]:
+    """Returns the creator in `home` with the signing key, asking for its passphrase where it has one.
+
+    Raises:
+        NotFoundError: there is no creator; says how to make one.
+    """
+    if not (home / PROFILE_FILE).exists():
+        raise NotFoundError(f"no creator in {home}: make one with 'trainmark init'", field="--home")
+    path = home / SIGNING_KEY_FILE
+    passphrase = os.environ.get("TRAINMARK_PASSPHRASE")
+    if passphrase is None and b"ENCRYPTED" in read_file(path, 1 << 16, "key"):
+        passphrase = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
+    return load_profile(home), load_key(path, passphrase)
+
+
+@click.command("init")
+@click.option("--name", prompt="Your name, as you want to be credited", help="Your name, as you want to be credited.")
+@click.option("--url", prompt="Your page (attribution_url)", help="Your page: where a credit links to.")
+@click.option("--label", default="main", show_default=True, help="A word for this creator, if you keep several.")
+@click.option("--no-passphrase", is_flag=True, help="Leave the keys unencrypted: for tests and machines only you use.")
+@home_option
+@json_option
+def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_json: bool) -> None:
+    """Make a creator: an id, a signing key, and a recovery key to keep offline."""
+    signing = recovery = None
+    if not no_passphrase:
+        signing = os.environ.get("TRAINMARK_PASSPHRASE") or click.prompt(
+            "Passphrase for the signing key", hide_input=True, confirmation_prompt=True, err=True
+        )
+        recovery = os.environ.get("TRAINMARK_RECOVERY_PASSPHRASE") or click.prompt(
+            "Another passphrase, for the recovery key", hide_input=True, confirmation_prompt=True, err=True
+        )
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    profile = create_creator(
+        home,
+        name=name,
+        attribution_url=url,
+        label=label,
+        passphrase=signing,
+        recovery_passphrase=recovery,
+        entropy=os.urandom,
+        no_passphrase=no_passphrase,
+    )
+    recovery_key = load_key(home / RECOVERY_KEY_FILE, recovery)
+    body = key_add_body(profile.did, recovery_key, recovery=True)
+    create_file(home / RECOVERY_FILE, canonical(body))
+    value = {
+        "creator_id": profile.did,
+        "profile": str(home / PROFILE_FILE),
+        "signing_key": str(home / SIGNING_KEY_FILE),
+        "recovery_key": str(home / RECOVERY_KEY_FILE),
+    }
+    lines = [
+        f"creator id    {profile.did}",
+        f"profile       {home / PROFILE_FILE}",
+        f"signing key   {home / SIGNING_KEY_FILE}",
+        f"recovery key  {home / RECOVERY_KEY_FILE}",
+        "Move the recovery key to a place that is not this machine: it takes your name back if the other one is lost.",
+        "It counts at a registry once you have registered it: trainmark publish does so the first time.",
+    ]
+    emit(as_json, value, lines)
+
+
+@click.group("license")
+def license_group() -> None:
+    """License terms: the same for people and machines."""
+
+
+@license_group.command("new")
+@click.option(
+    "--preset",
+    "preset_name",
+    help="Ready-made answers: train, train-commercial, research, ask-first, no-training, open.",
+)
+@click.option("--id", "license_id", help="A short code, such as SAM-TRAIN-2026-v1.")
+@click.option("--url", "license_url", help="Where you will publish the text.")
+@click.option("--set", "changes", multiple=True, metavar="USE=ANSWER", help="Change one use to yes, no or ask.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Default: <id>.license.json; the text goes beside it."
+)
+@home_option
+@json_option
+def license_new(
+    preset_name: str | None,
+    license_id: str | None,
+    license_url: str | None,
+    changes: tuple[str, ...],
+    output: Path | None,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Make a license: questions (or options) in, terms and the text people read out."""
+    from ledger.library.licenses import PRESETS, make_license, preset
+
+    profile = load_profile(home)
+    if preset_name is None:
+        click.echo("\n".join(f"  {name:18}{p.title}: {p.summary}" for name, p in PRESETS.items()), err=True)
+        preset_name = click.prompt("Which one", type=click.Choice(list(PRESETS)), default="train", err=True)
+    if license_id is None:
+        license_id = click.prompt("A short code for it", default=_suggested_id(profile.name, preset_name), err=True)
+    if license_url is None:
+        license_url = click.prompt(
+            "Where the text will be published", default=f"{profile.attribution_url.rstrip('/')}/{license_id}", err=True
+        )
+    fields = dict(preset(preset_name).fields(license_id, license_url))
+    fields["uses"] = {**_uses(fields["uses"]), **dict(_change(change) for change in changes)}
+    terms, text = make_license(fields, profile.name)
+    target = output or Path(f"{license_id}.license.json")
+    create_file(target, terms.data)
+    create_file(text_path(target), text)
+    value = {"license": str(target), "text": str(text_path(target)), "license_digest": digest_encode(terms.digest)}
+    emit(as_json, value, [f"terms  {target}", f"text   {text_path(target)}", *_license_lines(terms)[1:]])
+
+
+def _uses(value: object) -> dict[str, str]:
+    assert isinstance(value, dict)
+    return {str(use): str(answer) for use, answer in value.items()}
+
+
+def _change(change: str) -> tuple[str, str]:
+    from ledger.terms import ANSWERS, USES
+
+    use, _, answer = change.partition("=")
+    if use not in USES or answer not in ANSWERS:
+        raise click.BadParameter(
+            f"{change}: expected one of {', '.join(USES)}, then = and {', '.join(ANSWERS)}", param_hint="--set"
+        )
+    return use, answer
+
+
+def _suggested_id(name: str, preset_name: str) -> str:
+    word = re.sub(r"[^A-Za-z0-9]+", "-", name.encode("ascii", "ignore").decode()).strip("-").upper() or "LICENSE"
+    return f"{word[:24]}-{preset_name.upper()}-v1"
+
+
+def text_path(terms_path: Path) -> Path:
+    """Returns where the text of ``x.license.json`` lies: ``x.license.txt`` beside it."""
+    return terms_path.with_suffix(".txt")
+
+
+def load_license(path: Path) -> tuple[Terms, bytes]:
+    """Returns terms and their text, each checked against the other."""
+    terms = parse_terms(read_file(path, MAX_TERMS_BYTES, "license"))
+    text = read_file(text_path(path), MAX_LICENSE_TEXT_BYTES, "license text")
+    verify_text(terms, text)
+    return terms, text
+
+
+@license_group.command("show")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def license_show(file: Path, as_json: bool) -> None:
+    """Show what a license allows, in plain words."""
+    from ledger.library.licenses import explain, short_header
+
+    terms = parse_terms(read_file(file, MAX_TERMS_BYTES, "license"))
+    value = {
+        "license_digest": digest_encode(terms.digest),
+        "header": short_header(terms),
+        "answers": [{"label": line.label, "answer": line.answer, "sentence": line.sentence} for line in explain(terms)],
+    }
+    emit(as_json, value, _license_lines(terms))
+
+
+def _license_lines(terms: Terms) -> list[str]:
+    from ledger.library.licenses import explain
+
+    return [
+        f"{terms.license_id}  {digest_encode(terms.digest)}",
+        *(f"  {line.label:24}{line.answer:18}{line.sentence}" for line in explain(terms)),
+    ]
+
+
+@click.command("manifest")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="A new folder for the tagged copies."
+)
+@click.option("--license", "license_path", required=True, type=click.Path(path_type=Path), help="Your *.license.json.")
+@click.option("--title", prompt="Title of the library", help="Title of the library.")
+@click.option("--version", "version_label", default="1", show_default=True, help="A label for this version.")
+@click.option(
+    "--rights", type=click.Choice(RIGHTS_STATUSES), prompt="Rights in every picture", help="For every picture."
+)
+@click.option("--release", type=click.Choice(RELEASE_STATUSES), prompt="Releases", help="For every picture.")
+@click.option(
+    "--privacy",
+    prompt="People or personal data in the pictures: none, unknown, or flags like face,pii",
+    help="none, unknown, or the flags that apply: face,minor,pii,biometric.",
+)
+@click.option("--tier", default="standard", show_default=True, help="Price tier of every picture.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["refuse", "sidecar"]),
+    default="refuse",
+    show_default=True,
+    help="A file that names somebody else's rights: refuse, or leave it as it is and write a sidecar.",
+)
+@click.option("--keep-private", is_flag=True, help="Keep GPS, serial numbers and owner names in the published copies.")
+@home_option
+@json_option
+def manifest(
+    folder: Path,
+    output: Path,
+    license_path: Path,
+    title: str,
+    version_label: str,
+    rights: str,
+    release: str,
+    privacy: str,
+    tier: str,
+    on_conflict: Literal["refuse", "sidecar"],
+    keep_private: bool,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Tag copies of the pictures in FOLDER and sign one manifest of them; the originals stay as they are."""
+    from ledger.library.build import Description, build_manifest
+    from ledger.library.licenses import attribution_text
+    from ledger.library.tagging import Declaration
+
+    profile, key = load_creator(home)
+    terms, text = load_license(license_path)
+    description = Description(
+        title,
+        version_label,
+        attribution_text(profile.name, profile.did, terms.license_id, profile.attribution_url),
+    )
+    declared = Declaration(rights, release, read_privacy(privacy), tier)
+    with progress("tagging") as report:
+        built = build_manifest(
+            folder,
+            output,
+            creator=profile,
+            key=key,
+            terms=terms,
+            license_text=text,
+            description=description,
+            declared=declared,
+            clock=lambda: int(time.time()),
+            entropy=os.urandom,
+            on_conflict=on_conflict,
+            keep_private=keep_private,
+            workers=min(4, os.cpu_count() or 1),
+            progress=report,
+        )
+    header = built.manifest.header
+    value = {
+        "manifest": str(output / MANIFEST_FILE),
+        "digest": digest_encode(header.digest),
+        "entries": header.entry_count,
+        "outcome": built.outcome,
+        "skipped": [{"path": s.path, "reason": s.reason} for s in built.skipped],
+        "conflicts": [{"path": c.path, "property": c.property} for c in built.conflicts],
+        "stripped": {path: list(names) for path, names in built.stripped.items()},
+        "not_examined": list(built.not_examined),
+    }
+    lines = [
+        f"{output / MANIFEST_FILE}  {header.entry_count} files, {built.outcome}",
+        f"manifest digest {digest_encode(header.digest)}",
+        *(f"skipped {s.path}: {s.reason}" for s in built.skipped),
+        *(f"{c.path}: somebody else's {c.property} is kept; our metadata lies beside it" for c in built.conflicts),
+        *(f"{path}: taken out of the copy: {', '.join(names)}" for path, names in built.stripped.items()),
+        *(f"{path}: not examined for private data" for path in built.not_examined),
+    ]
+    emit(as_json, value, lines)
+
+
+def read_privacy(text: str) -> dict[str, str]:
+    """Reads the answer to the privacy question into the four flags."""
+    if text in ("none", "unknown"):
+        return dict.fromkeys(PRIVACY_FLAGS, "no" if text == "none" else PRIVACY_ANSWERS[2])
+    named = {flag.strip() for flag in text.split(",")}
+    if not named <= set(PRIVACY_FLAGS):
+        raise click.BadParameter(
+            f"expected none, unknown or some of {', '.join(PRIVACY_FLAGS)}", param_hint="--privacy"
+        )
+    return {flag: "yes" if flag in named else "no" for flag in PRIVACY_FLAGS}
