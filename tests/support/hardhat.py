@@ -6,14 +6,15 @@ with the command to run, not a skipped test.
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import httpx
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 from tests.support import ROOT
 
@@ -31,9 +32,17 @@ _START_SECONDS = 60.0
 
 def rpc(url: str, method: str, *params: object) -> object:
     """Sends one request to a node and returns its result."""
-    answer = httpx.post(url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, timeout=30).json()
+    answer = post(url, json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode())
+    assert isinstance(answer, dict)
     assert "result" in answer, answer
     return answer["result"]
+
+
+def post(url: str, body: bytes) -> object:
+    """Sends a request as it is and returns the answer, parsed."""
+    request = Request(url, data=body, headers={"Content-Type": "application/json"})
+    with urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())
 
 
 def free_port() -> int:
@@ -73,5 +82,5 @@ def hardhat_node(port: int | None = None) -> Iterator[str]:
 def _answers(url: str) -> bool:
     try:
         return rpc(url, "eth_chainId") == "0x7a69"
-    except httpx.TransportError:
+    except (URLError, ConnectionError):
         return False
