@@ -1,0 +1,139 @@
+"""Files on the creator's disk: read with a cap, written whole or not at all, folders locked against a second writer.
+
+A write goes to a temporary file in the same folder, is flushed to the disk and takes its name in one step, so a crash
+leaves the old content or the new one.  Locks are ``flock`` on the folder itself: they end with the process, whatever
+ends it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError, shown
+
+TEMPORARY: Final = ".trainmark.tmp"
+"""The one temporary name in a folder; its writer holds the folder's lock, so a left-over one is dead."""
+
+
+def shown_path(path: Path | str) -> str:
+    """Returns a path as a message may show it."""
+    return shown(str(path))
+
+
+def read_file(path: Path, max_bytes: int, field: str) -> bytes:
+    """Returns the content of a regular file.
+
+    Raises:
+        NotFoundError: there is none.
+        MalformedError: it has more than `max_bytes` bytes.
+        BackendError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise MalformedError(f"{shown_path(path)} is not a file", field=field)
+            data = file.read(max_bytes + 1)
+    except FileNotFoundError as e:
+        raise NotFoundError(f"there is no file {shown_path(path)}", field=field) from e
+    except OSError as e:
+        raise BackendError(f"cannot read {shown_path(path)}: {e.strerror}", field=field) from e
+    if len(data) > max_bytes:
+        raise MalformedError(f"{shown_path(path)} has more than {max_bytes} bytes", field=field)
+    return data
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes `path`, whether it exists or not, in one step; the caller holds the folder's lock or owns the folder.
+
+    Raises:
+        BackendError: the disk refuses; the old content is still there.
+    """
+    temporary = path.parent / TEMPORARY
+    try:
+        _write(temporary, data, 0o644, os.O_TRUNC)
+        os.replace(temporary, path)
+    except OSError as e:
+        with suppress(OSError):
+            temporary.unlink()
+        raise BackendError(f"cannot write {shown_path(path)}: {e.strerror}", field="file") from e
+
+
+def create_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Writes a new file in one step and never replaces one.
+
+    Raises:
+        ConflictError: ``exists``: there is a file of that name; it is untouched.
+        BackendError: the disk refuses; nothing of that name is there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _write(temporary, data, mode, os.O_EXCL)
+        try:
+            os.link(temporary, path)  # unlike a rename, a link fails where the name is taken
+        finally:
+            temporary.unlink()
+        _sync_folder(path.parent)
+    except FileExistsError as e:
+        raise ConflictError(f"{shown_path(path)} exists and is not replaced", code="exists", field="file") from e
+    except OSError as e:
+        raise BackendError(f"cannot write {shown_path(path)}: {e.strerror}", field="file") from e
+
+
+def _write(path: Path, data: bytes, mode: int, flag: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flag, mode)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path, *, create: bool = False) -> Iterator[None]:
+    """Holds the lock of `folder`; with `create` makes the folder when it is missing.
+
+    Raises:
+        ConflictError: ``in-use``: another process holds it.
+        NotFoundError: there is no such folder.
+        BackendError: it cannot be opened.
+    """
+    descriptor = _lock(folder, create)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path, create: bool) -> int:
+    while True:
+        try:
+            if create:
+                folder.mkdir(exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError as e:
+            raise NotFoundError(f"there is no folder {shown_path(folder)}", field="folder") from e
+        except OSError as e:
+            raise BackendError(f"cannot open {shown_path(folder)}: {e.strerror}", field="folder") from e
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between opening and locking, its last holder may have moved or removed the folder.
+            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                return descriptor
+        except BlockingIOError as e:
+            os.close(descriptor)
+            message = f"another run is working on {shown_path(folder)}; wait until it has ended"
+            raise ConflictError(message, code="in-use", field="folder") from e
+        os.close(descriptor)
