@@ -83,7 +83,7 @@ def parse_jwt(jwt: str, typ: str, field: str = "jwt", long: Sequence[str] = ()) 
     if len(parts) != 3:
         raise MalformedError(f"expected header.payload.signature, found {len(parts)} parts", field=field)
     header = b64url_decode(parts[0], f"{field}.header")
-    o = as_object(parse(header, f"{field}.header", MAX_HEADER_BYTES, 1), f"{field}.header", ("alg", "kid", "typ"))
+    o = as_object(parse(header, f"{field}.header", MAX_HEADER_BYTES), f"{field}.header", ("alg", "kid", "typ"))
     as_constant(o["alg"], f"{field}.header.alg", ALGORITHM)
     as_constant(o["typ"], f"{field}.header.typ", typ)
     kid = text.identifier(as_text(o["kid"], f"{field}.header.kid"), f"{field}.header.kid", high=128)

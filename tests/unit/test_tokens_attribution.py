@@ -1,0 +1,126 @@
+"""Attribution tokens: issuing, disclosing, presenting; the negative cases are vectors (test_tokens_vectors)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.encoding import sha256
+from ledger.errors import MalformedError, TrainmarkError, VerificationError
+from ledger.keys import thumbprint
+from ledger.statements import PolicyBody
+from ledger.tokens.attribution import (
+    Licensee,
+    Price,
+    TokenIssuer,
+    issue,
+    issuer_of,
+    parse_token,
+    select_disclosures,
+    verify_signed,
+    verify_token,
+)
+from ledger.tokens.claims import claims_value, read_claims
+from ledger.tokens.presentation import parse_presentation, present, verify_presentation
+from scripts import make_token_vectors as vectors
+
+ISSUER = TokenIssuer(vectors.ISSUER, vectors.ORIGIN, {thumbprint(vectors.TOKEN.public): vectors.TOKEN.public})
+GOOD = vectors.good_token()
+
+
+def test_what_is_issued_is_what_was_asked_for() -> None:
+    assert replace(GOOD.token, sd=()) == vectors.CLAIMS
+    assert (GOOD.licensee, GOOD.price) == (vectors.LICENSEE, vectors.PRICE)
+    assert verify_token(parse_token(GOOD.text), ISSUER, vectors.NOW) == GOOD
+    assert read_claims(claims_value(GOOD.token)) == GOOD.token
+
+
+def test_the_digest_does_not_depend_on_what_is_disclosed() -> None:
+    hidden = select_disclosures(GOOD, [])
+    assert hidden.digest == GOOD.digest == sha256(GOOD.text.partition("~")[0].encode())
+    assert (hidden.licensee, hidden.price) == (None, None)
+    assert "Zo" not in hidden.text
+    assert parse_token(hidden.text) == hidden
+
+
+def test_only_a_disclosure_that_is_there_can_be_chosen() -> None:
+    price_only = select_disclosures(GOOD, ["price"])
+    assert [d.name for d in price_only.disclosures] == ["price"]
+    with pytest.raises(ValueError, match="licensee"):
+        select_disclosures(price_only, ["licensee"])
+
+
+def test_digests_hide_what_they_are_of() -> None:
+    # The same licensee and price under other salts: nothing in the signed part is equal.
+    salts = [sha256(b"other 1")[:16], sha256(b"other 2")[:16]]
+    other = issue(vectors.CLAIMS, vectors.TOKEN, licensee=vectors.LICENSEE, price=vectors.PRICE, salts=salts)
+    assert set(other.token.sd).isdisjoint(GOOD.token.sd)
+
+
+@pytest.mark.parametrize(
+    "salts",
+    [(), (bytes(16),), (bytes(16), bytes(16)), (bytes(15), bytes(16)), (bytes(16), b"\1" * 16, b"\2" * 16)],
+)
+def test_each_disclosure_has_a_salt_of_its_own(salts: tuple[bytes, ...]) -> None:
+    with pytest.raises(ValueError, match="2 distinct salts"):
+        issue(vectors.CLAIMS, vectors.TOKEN, licensee=vectors.LICENSEE, price=vectors.PRICE, salts=salts)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"purpose": ""}, {"exp": vectors.ISSUED}, {"uses": ("train", "evaluate")}, {"manifests": ()}, {"holder": None}],
+)
+def test_nothing_malformed_is_issued(changes: dict[str, object]) -> None:
+    token = replace(vectors.CLAIMS, **changes)  # type: ignore[arg-type]
+    with pytest.raises(MalformedError):
+        issue(token, vectors.TOKEN, licensee=None, price=None, salts=())
+
+
+@pytest.mark.parametrize("licensee", [Licensee("", "x"), Licensee("a\nb", "x"), Licensee("x", "a b")])
+def test_no_malformed_licensee_is_issued(licensee: Licensee) -> None:
+    with pytest.raises(MalformedError):
+        issue(vectors.CLAIMS, vectors.TOKEN, licensee=licensee, price=None, salts=[bytes(16)])
+
+
+@pytest.mark.parametrize("price", [Price("eur", 1), Price("EUR", -1)])
+def test_no_malformed_price_is_issued(price: Price) -> None:
+    with pytest.raises(MalformedError):
+        issue(vectors.CLAIMS, vectors.TOKEN, licensee=None, price=price, salts=[bytes(16)])
+
+
+@given(st.data())
+def test_no_changed_character_is_accepted(data: st.DataObject) -> None:
+    text = GOOD.text
+    at = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(st.characters(min_codepoint=33, max_codepoint=126).filter(lambda c: c != text[at]))
+    with pytest.raises(TrainmarkError):
+        verify_token(parse_token(text[:at] + other + text[at + 1 :]), ISSUER, vectors.NOW)
+
+
+def test_at_no_particular_time() -> None:
+    assert verify_signed(GOOD, ISSUER) is GOOD
+    with pytest.raises(VerificationError) as e:
+        verify_signed(GOOD, replace(ISSUER, keys={}))
+    assert e.value.code == "unknown-key"
+
+
+def test_the_issuer_is_what_the_policy_says() -> None:
+    policy = PolicyBody(vectors.ORIGIN, "", vectors.ISSUER, (vectors.TOKEN.did, vectors.TOKEN_2.did), bytes(32))
+    keys = {thumbprint(k.public): k.public for k in (vectors.TOKEN, vectors.TOKEN_2)}
+    assert issuer_of(policy) == TokenIssuer(vectors.ISSUER, vectors.ORIGIN, keys)
+
+
+def test_a_presentation_carries_the_token_that_was_presented() -> None:
+    chosen = select_disclosures(GOOD, ["licensee"])
+    text = present(chosen, vectors.HOLDER, vectors.AUDIENCE, vectors.NONCE, vectors.NOW)
+    asked = {"aud": vectors.AUDIENCE, "nonce": vectors.NONCE}
+    assert verify_presentation(parse_presentation(text), ISSUER, now=vectors.NOW, **asked) == chosen  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("aud", "nonce"), [("x", "n"), (vectors.AUDIENCE, ""), (vectors.AUDIENCE, "a b")])
+def test_no_presentation_is_made_that_nobody_reads(aud: str, nonce: str) -> None:
+    with pytest.raises(MalformedError):
+        present(GOOD, vectors.HOLDER, aud, nonce, vectors.NOW)
