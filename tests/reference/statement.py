@@ -160,14 +160,18 @@ def read_statement(value: Json) -> Statement:
     return Statement(data, kind, by, key, log, body, b64url_decode(fields["sig"], "statement.sig", 64), known)
 
 
+def as_value(statement: Statement) -> dict[str, Json]:
+    """The statement as a file holds it."""
+    return as_object(parse(statement.data), _KEYS, "statement")
+
+
 def verify_statement(statement: Statement) -> None:
     """Checks the signature of the statement by the key that it names.
 
     Raises:
         RefusedError: ``bad-signature``.
     """
-    fields = parse(statement.data)
-    assert isinstance(fields, dict)
+    fields = as_value(statement)
     payload = canonical({name: value for name, value in fields.items() if name != "sig"})
     public = ed25519.did_decode(statement.key, "statement.key")
     ed25519.verify(public, pae(STATEMENT, payload), statement.signature, "bad-signature")
