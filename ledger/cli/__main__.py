@@ -1,9 +1,5 @@
-"""Runs the command line as ``python -m ledger.cli``."""
-
-from __future__ import annotations
-
-import sys
+"""``python -m ledger.cli``: the command line."""
 
 from ledger.cli import main
 
-sys.exit(main())
+raise SystemExit(main())

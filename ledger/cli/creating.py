@@ -25,7 +25,7 @@ from ledger.library.creator import (
     load_profile,
 )
 from ledger.library.files import create_file, read_file
-from ledger.library.output import MANIFEST_FILE
+from ledger.library.source import MANIFEST_FILE
 from ledger.manifests import PRIVACY_ANSWERS, PRIVACY_FLAGS, RELEASE_STATUSES, RIGHTS_STATUSES
 from ledger.statements import key_add_body
 from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES, Terms, parse_terms, verify_text
@@ -119,7 +119,7 @@ def license_group() -> None:
 @click.option(
     "--preset",
     "preset_name",
-    help="Ready-made answers: train, train-commercial, research, ask-first, no-training, open.",
+    help="Ready-made answers, listed when you leave it out.",
 )
 @click.option("--id", "license_id", help="A short code, such as SAM-TRAIN-2026-v1.")
 @click.option("--url", "license_url", help="Where you will publish the text.")

@@ -1,0 +1,116 @@
+"""``trainmark check CORPUS``: the gate before a training run; a yes needs a proof, everything else is a no."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ledger.canonical import Object
+from ledger.cli import NO, YES
+from ledger.cli.output import emit, json_option, progress
+from ledger.cli.resolving import dump, registry_option
+from ledger.cli.tokens import MAX_BUNDLE_BYTES
+from ledger.cli.trusting import load_trust, trust_option
+from ledger.encoding import digest_decode
+from ledger.errors import MalformedError
+from ledger.gate.folder import Covering, check_folder
+from ledger.gate.verdict import REASONS, Verdict, Wanted
+from ledger.library.files import read_file, replace_file
+from ledger.terms import AUDIENCES, USES
+from ledger.tokens.bundle import parse_token_bundle, verify_token_bundle
+from ledger.trust import Trust
+
+if TYPE_CHECKING:
+    from ledger.client import RegistryClient
+
+SHOWN = 20
+
+
+class _Resolver:
+    """The gate's two questions, put to a registry over HTTP."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
+
+    def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int]]:
+        leaves: dict[bytes, Sequence[int]] = {}
+        for answer in self._client.resolve(digests):
+            found = [int(claim["leaf"]) for claim in answer["claims"]]
+            if found:
+                leaves[digest_decode(answer["digest"])] = found
+        return leaves
+
+    def proof(self, digest: bytes, leaf: int) -> bytes:
+        return self._client.proof(digest, leaf)
+
+
+@click.command("check")
+@click.argument("corpus", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--use", "uses", multiple=True, type=click.Choice(USES), help="What you want to do; default: train.")
+@click.option("--audience", type=click.Choice(AUDIENCES), default="any", show_default=True, help="As whom you do it.")
+@click.option("--token", "token_paths", multiple=True, type=click.Path(path_type=Path), help="A *.token.json you hold.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the report here, a line of JSON per file.")
+@registry_option
+@trust_option
+@json_option
+def check(
+    corpus: Path,
+    uses: tuple[str, ...],
+    audience: str,
+    token_paths: tuple[Path, ...],
+    output: Path | None,
+    url: str,
+    trust_path: Path,
+    as_json: bool,
+) -> int:
+    """Check every file of a folder.  Exit code 0 only if each is allowed; no answer, no proof or an error is a no."""
+    from ledger.client import RegistryClient
+
+    trust, now = load_trust(trust_path), int(time.time())
+    wanted = Wanted(uses or ("train",), audience)
+    tokens = [_covering(path, trust, now, wanted) for path in token_paths]
+    with RegistryClient(url) as client, progress("checking") as report:
+        verdicts = list(
+            check_folder(corpus, _Resolver(client), trust, wanted, registry=url, now=now, tokens=tokens, report=report)
+        )
+    if not verdicts:
+        raise MalformedError("there is no file in it: nothing was checked", field=str(corpus))
+    if output is not None:
+        replace_file(output, "".join(dump(v.value()) + "\n" for v in verdicts).encode())
+    counts = Counter(str(v.verdict) for v in verdicts)
+    value: Object = {
+        "registry": url,
+        "uses": list(wanted.uses),
+        "counts": {word: counts[word] for word in ("allow", "review", "deny")},
+        "verdicts": [v.value() for v in verdicts],
+    }
+    emit(as_json, value, _lines(verdicts, counts, wanted))
+    return YES if counts["allow"] == len(verdicts) else NO
+
+
+def _covering(path: Path, trust: Trust, now: int, wanted: Wanted) -> Covering:
+    """Verifies a token; one for another audience, or without its list of files, covers nothing and is refused."""
+    data = read_file(path, MAX_BUNDLE_BYTES, "--token")
+    result, bundle = verify_token_bundle(data, trust, now), parse_token_bundle(data)
+    if not result.files_checked or bundle.files is None:
+        raise MalformedError("the token's list of files is not in the bundle", field=str(path))
+    if result.token.audience not in ("any", wanted.audience):
+        raise MalformedError(f"the token is for {result.token.audience} only", field=str(path))
+    return Covering(result.digest, result.token.uses, frozenset(bundle.files))
+
+
+def _lines(verdicts: Sequence[Verdict], counts: Counter[str], wanted: Wanted) -> list[str]:
+    why = Counter((v.verdict, reason) for v in verdicts for reason in v.reasons)
+    lines = [
+        f"{len(verdicts)} files for {', '.join(wanted.uses)}: "
+        f"{counts['allow']} allowed, {counts['review']} for a person, {counts['deny']} denied",
+        *(f"  {word:7}{count:6}  {REASONS.get(reason, reason)}" for (word, reason), count in sorted(why.items())),
+    ]
+    refused = [v for v in verdicts if v.verdict != "allow"]
+    lines += [f"  {v.verdict:7}{v.file}: {', '.join(v.reasons)}" for v in refused[:SHOWN]]
+    return lines + ([f"  and {len(refused) - SHOWN} more"] if len(refused) > SHOWN else [])

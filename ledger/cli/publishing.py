@@ -1,0 +1,138 @@
+"""``trainmark publish|withdraw``: what a creator says to a registry."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ledger.canonical import parse
+from ledger.cli.creating import RECOVERY_FILE, home_option, load_creator, load_license
+from ledger.cli.output import emit, json_option
+from ledger.encoding import digest_decode, digest_encode, time_decode, time_encode
+from ledger.errors import MalformedError, NotFoundError
+from ledger.keys import SigningKey
+from ledger.library.build import refresh_statements
+from ledger.library.creator import Profile
+from ledger.library.files import read_file
+from ledger.library.output import license_files, load_manifest
+from ledger.statements import Statement, manifest_body, sign_statement
+from ledger.terms import parse_terms
+
+if TYPE_CHECKING:
+    from ledger.client import RegistryClient
+
+DAY = 86_400
+
+
+def to_option(command: click.decorators.FC) -> click.decorators.FC:
+    """Adds ``--to URL``."""
+    return click.option("--to", "url", required=True, envvar="TRAINMARK_REGISTRY", help="Address of the registry.")(
+        command
+    )
+
+
+@click.command("publish")
+@click.argument("manifest_path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.option("--supersedes", type=int, multiple=True, help="Your earlier leaf that this one replaces.")
+@to_option
+@home_option
+@json_option
+def publish(manifest_path: Path, supersedes: tuple[int, ...], url: str, home: Path, as_json: bool) -> None:
+    """Publish a dataset manifest (its file or folder) in a registry's log; running it again changes nothing."""
+    from ledger.client import RegistryClient
+
+    folder = manifest_path if manifest_path.is_dir() else manifest_path.parent
+    manifest = load_manifest(folder)
+    profile, key = load_creator(home)
+    if manifest.header.creator_id != profile.did:
+        raise MalformedError(f"it is by {manifest.header.creator_id}, you are {profile.did}", field="creator_id")
+    terms, text = load_license(folder / license_files(manifest.header.license_id)[0])
+    with RegistryClient(url) as client:
+        policy = client.policy()
+        client.authenticate(key, profile.did, ("publish", "statement"))
+        recovery = _register_recovery(home, profile, key, policy.origin)
+        if recovery is not None:
+            client.speak(recovery)
+        statement = next((s for s in manifest.statements if s.log == policy.origin), None)
+        if statement is None or supersedes:
+            body = manifest_body(manifest.header.digest, tuple(sorted(set(supersedes))))
+            statement = sign_statement("manifest", profile.did, key, policy.origin, body)
+        manifest = refresh_statements(folder, statement)
+        receipt = client.publish(manifest, terms.data, text)
+    value = {
+        "leaf": receipt.leaf,
+        "size": receipt.size,
+        "manifest": digest_encode(manifest.header.digest),
+        "decision": receipt.decision,
+        "reasons": list(receipt.reasons),
+        "log": policy.origin,
+    }
+    words = {
+        "list": "listed: everybody can find it now",
+        "reject": "rejected by the registry's rules: change what the reasons say and publish a new version",
+        "wait": "logged; a person at the registry has to look at it before it is listed",
+    }
+    lines = [
+        f"logged as leaf {receipt.leaf} of {policy.origin} (checkpoint of {receipt.size} leaves)",
+        words.get(receipt.decision, receipt.decision),
+        *(f"  - {reason}" for reason in receipt.reasons),
+    ]
+    emit(as_json, value, lines)
+
+
+def _register_recovery(home: Path, profile: Profile, key: SigningKey, origin: str) -> Statement | None:
+    """Returns the statement that registers the recovery key; signed again it is the same, and logged once."""
+    try:
+        body = parse(read_file(home / RECOVERY_FILE, 1 << 12, "recovery"), "recovery", 1 << 12)
+    except NotFoundError:
+        return None
+    if not isinstance(body, dict):
+        raise MalformedError("not the body of a key statement", field=RECOVERY_FILE)
+    return sign_statement("key", profile.did, key, origin, body)
+
+
+@click.command("withdraw")
+@click.argument("dataset", metavar="MANIFEST|LEAF")
+@click.option("--at", "at_text", help="When it takes effect, like 2026-12-31T00:00:00Z; default: after the notice.")
+@to_option
+@home_option
+@json_option
+def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: bool) -> None:
+    """Withdraw an offer: no new grants from a date on; tokens already issued stay."""
+    from ledger.client import RegistryClient
+
+    profile, key = load_creator(home)
+    with RegistryClient(url) as client:
+        policy = client.policy()
+        client.authenticate(key, profile.did, ("statement",))
+        leaf = int(dataset) if dataset.isdecimal() else _leaf_of(client, Path(dataset))
+        info = client.dataset(leaf)
+        terms = parse_terms(client.license(digest_decode(info["license"]["digest"]))[0])
+        earliest = int(time.time()) + terms.notice_days * DAY + 60
+        at = earliest if at_text is None else time_decode(at_text, "--at")
+        statement = sign_statement(
+            "withdraw", profile.did, key, policy.origin, {"leaf": leaf, "effective_at": time_encode(at)}
+        )
+        logged = client.speak(statement)
+    value = {"leaf": leaf, "statement": logged.leaf, "effective_at": time_encode(at)}
+    emit(as_json, value, [f"leaf {leaf} is withdrawn, effective {time_encode(at)} (logged as leaf {logged.leaf})"])
+
+
+def _leaf_of(client: RegistryClient, path: Path) -> int:
+    """Returns the leaf at which a manifest was published.
+
+    Raises:
+        NotFoundError: it is not in this registry.
+    """
+    header = (manifest := load_manifest(path if path.is_dir() else path.parent)).header
+    for answer in client.resolve([manifest.entries[0].published_hash]):
+        for claim in answer["claims"]:
+            if (
+                claim["manifest"]["digest"] == digest_encode(header.digest)
+                and claim["creator"]["id"] == header.creator_id
+            ):
+                return int(claim["leaf"])
+    raise NotFoundError("this manifest is not in the registry", field=str(path))

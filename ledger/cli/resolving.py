@@ -1,0 +1,132 @@
+"""``trainmark resolve|prove``: what a registry knows of a file, and the proof to take away."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import click
+
+from ledger.cli import NO, YES
+from ledger.cli.output import emit, json_option
+from ledger.cli.trusting import trust_option
+from ledger.encoding import digest_decode, digest_encode, sha256
+from ledger.errors import NotFoundError, RefusedError
+from ledger.library.files import read_file, replace_file
+from ledger.manifests import MAX_MANIFEST_BYTES, parse_manifest
+from ledger.proof import verify_proof
+from ledger.trust import MAX_TRUST_BYTES, parse_trust
+
+DEFAULT_REGISTRY = "http://127.0.0.1:8787"
+_HEX = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+
+
+def registry_option(command: click.decorators.FC) -> click.decorators.FC:
+    """Adds ``--registry URL``."""
+    return click.option(
+        "--registry",
+        "url",
+        default=DEFAULT_REGISTRY,
+        envvar="TRAINMARK_REGISTRY",
+        show_default=True,
+        help="Address of the registry to ask.",
+    )(command)
+
+
+def digests_of(what: str) -> list[tuple[str, list[bytes]]]:
+    """Returns the digests to look up for a file, a hash or a manifest: (name, digests in order of preference)."""
+    match = _HEX.fullmatch(what)
+    if match and not Path(what).exists():
+        return [(what, [digest_decode(f"sha256:{match[1]}")])]
+    data = read_file(Path(what), MAX_MANIFEST_BYTES, "file")
+    if Path(what).suffix == ".json" and data.startswith(b'{"entries":'):
+        return [(entry.path, [entry.published_hash]) for entry in parse_manifest(data).entries]
+    from ledger.images.content import content_hash
+
+    content = content_hash(data)
+    return [(what, [sha256(data), *([content] if content is not None else [])])]
+
+
+@click.command("resolve")
+@click.argument("what", metavar="FILE|HASH|MANIFEST")
+@registry_option
+@json_option
+def resolve(what: str, url: str, as_json: bool) -> int:
+    """Ask a registry who claims a file; only hashes are sent.  Exit code 1: nobody, or not for all."""
+    from ledger.client import RegistryClient
+
+    wanted = digests_of(what)
+    with RegistryClient(url) as client:
+        answers = {a["digest"]: a for a in client.resolve([d for _, digests in wanted for d in digests])}
+    found = []
+    for name, digests in wanted:
+        own = [answers[digest_encode(d)] for d in digests]
+        found.append((name, next((a for a in own if a["claims"]), own[0])))
+    value = {"registry": url, "answers": [{"file": name, **answer} for name, answer in found]}
+    emit(as_json, value, [line for name, answer in found for line in answer_lines(name, answer)])
+    return YES if all(answer["claims"] for _, answer in found) else NO
+
+
+def answer_lines(name: str, answer: dict[str, object]) -> list[str]:
+    """Returns a registry's answer on one digest in lines for people."""
+    claims = answer["claims"]
+    assert isinstance(claims, list)
+    lines = [f"{name}  {answer['digest']}"]
+    if not claims:
+        return [*lines, "  nobody claims this file here; unknown is not permission"]
+    for claim in claims:
+        training = claim["license"]["training"]
+        lines += [
+            f"  {claim['creator']['name']} ({claim['creator']['id']})",
+            f"    may I train on it? {training['answer']}",
+            *(f"      - {condition}" for condition in training["conditions"]),
+            f"    license {claim['license']['id']}",
+            f"    state {claim['state']}{', contested' if claim['contested'] else ''}",
+            f"    leaf {claim['leaf']}, entry {claim['entry']}, matched by its {claim['kind']} hash",
+            f"    anchor {_anchor(claim['anchor'])}",
+        ]
+    return [*lines, "  the registry says so: 'trainmark prove' gets the proof, 'trainmark verify' checks it"]
+
+
+def _anchor(anchor: object) -> str:
+    if not isinstance(anchor, dict):
+        return "none yet"
+    return f"{anchor['chain']} block {anchor['block_number']}, {anchor['state']}"
+
+
+@click.command("prove")
+@click.argument("what", metavar="FILE|HASH")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The *.proof.json to write.")
+@click.option("--leaf", type=int, help="Of several claims, the one in this manifest leaf.")
+@registry_option
+@trust_option
+@json_option
+def prove(what: str, output: Path, leaf: int | None, url: str, trust_path: Path, as_json: bool) -> None:
+    """Fetch the proof of a claim, and verify it before it is written if there is a trust file."""
+    from ledger.client import RegistryClient
+
+    wanted = digests_of(what)
+    if len(wanted) != 1:
+        raise click.UsageError("one file or hash at a time: a proof is about one file")
+    data = None
+    with RegistryClient(url) as client:
+        for digest in wanted[0][1]:
+            try:
+                data = client.proof(digest, leaf)
+                break
+            except NotFoundError:
+                continue
+    if data is None:
+        raise RefusedError("nobody claims this file here", code="unknown", field=what)
+    verified = trust_path.exists()
+    if verified:
+        verify_proof(data, parse_trust(read_file(trust_path, MAX_TRUST_BYTES, "trust")))
+    replace_file(output, data)
+    value = {"proof": str(output), "bytes": len(data), "verified": verified}
+    emit(as_json, value, [f"{output}  {len(data)} bytes, {'verified' if verified else 'not verified: no trust file'}"])
+
+
+def dump(value: object) -> str:
+    """Returns one line of JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

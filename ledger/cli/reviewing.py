@@ -1,0 +1,96 @@
+"""``trainmark review list|approve|reject``: for the registry's own people; what they decide is logged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from ledger.canonical import Object
+from ledger.cli.output import emit, json_option
+from ledger.cli.resolving import registry_option
+from ledger.keys import SigningKey
+from ledger.library.creator import load_key
+from ledger.statements import VISIBILITIES, sign_statement
+
+
+@click.group("review")
+def review() -> None:
+    """Manifests that wait for a person."""
+
+
+def key_option(command: click.decorators.FC) -> click.decorators.FC:
+    """Adds ``--key FILE``: the registry's signing key."""
+    return click.option(
+        "--key",
+        "key_path",
+        type=click.Path(path_type=Path),
+        default=Path(".trainmark/keys/registry.pem"),
+        show_default=True,
+        help="The registry's signing key, in its data folder.",
+    )(command)
+
+
+def _registry_key(path: Path) -> SigningKey:
+    return load_key(path, os.environ.get("TRAINMARK_KEY_PASSPHRASE"))
+
+
+@review.command("list")
+@registry_option
+@key_option
+@json_option
+def list_(url: str, key_path: Path, as_json: bool) -> None:
+    """List what waits, with the reasons."""
+    from ledger.client import RegistryClient
+
+    key = _registry_key(key_path)
+    with RegistryClient(url) as client:
+        client.authenticate(key, client.policy().registry, ("statement",))
+        waiting = client.reviews()
+    lines = [
+        line
+        for item in waiting
+        for line in (
+            f'leaf {item["leaf"]}  "{item["title"]}" by {item["creator"]["name"]} ({item["creator"]["id"]})',
+            *(f"  - {reason}" for reason in item["reasons"]),
+        )
+    ]
+    emit(as_json, {"waiting": waiting}, lines or ["nothing waits"])
+
+
+@review.command("approve")
+@click.argument("leaf", type=int)
+@click.option("--visibility", type=click.Choice(VISIBILITIES), default="public", show_default=True)
+@registry_option
+@key_option
+@json_option
+def approve(leaf: int, visibility: str, url: str, key_path: Path, as_json: bool) -> None:
+    """List a manifest."""
+    _decide({"leaf": leaf, "outcome": "listed", "visibility": visibility, "evidence": None}, url, key_path, as_json)
+
+
+@review.command("reject")
+@click.argument("leaf", type=int)
+@click.option("--outcome", type=click.Choice(["rejected", "delisted", "erased"]), default="rejected", show_default=True)
+@registry_option
+@key_option
+@json_option
+def reject(leaf: int, outcome: str, url: str, key_path: Path, as_json: bool) -> None:
+    """Reject a manifest, delist one, or erase its payload for good."""
+    _decide({"leaf": leaf, "outcome": outcome, "visibility": None, "evidence": None}, url, key_path, as_json)
+
+
+def _decide(body: Object, url: str, key_path: Path, as_json: bool) -> None:
+    from ledger.client import RegistryClient
+
+    key = _registry_key(key_path)
+    with RegistryClient(url) as client:
+        policy = client.policy()
+        client.authenticate(key, policy.registry, ("statement",))
+        logged = client.speak(sign_statement("review", policy.registry, key, policy.origin, body))
+    emit(
+        as_json,
+        {"leaf": body["leaf"], "outcome": body["outcome"], "statement": logged.leaf},
+        [f"leaf {body['leaf']} is {body['outcome']} (logged as leaf {logged.leaf})"],
+    )
