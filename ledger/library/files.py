@@ -15,15 +15,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError, shown
+from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
 
 TEMPORARY: Final = ".trainmark.tmp"
 """The one temporary name in a folder; its writer holds the folder's lock, so a left-over one is dead."""
 
 
+SHOWN_PATH_CHARS: Final = 160
+
+
 def shown_path(path: Path | str) -> str:
-    """Returns a path as a message may show it."""
-    return shown(str(path))
+    """Returns a path as a message may show it: escaped, and of a long one the end, where the name is."""
+    text = ascii(str(path))
+    return text if len(text) <= SHOWN_PATH_CHARS else f"'…{text[-SHOWN_PATH_CHARS:]}"
 
 
 def read_file(path: Path, max_bytes: int, field: str) -> bytes:

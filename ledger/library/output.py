@@ -172,7 +172,7 @@ class Staging:
                 if foreign:
                     more = f" and {len(foreign) - 1} more files" if len(foreign) > 1 else ""
                     raise ConflictError(
-                        f"{shown_path(self.out)} holds {shown(foreign[0])}{more}, which Trainmark did not write; move"
+                        f"{shown_path(self.out)} holds {shown_path(foreign[0])}{more}, which Trainmark did not write; move"
                         " that away first, or choose another folder",
                         code="output-folder",
                         field="out",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger import text
-from ledger.errors import BackendError, MalformedError, NotFoundError, shown
+from ledger.errors import BackendError, MalformedError, NotFoundError
 from ledger.library.files import shown_path
 from ledger.manifests import MAX_ENTRIES
 
@@ -164,11 +164,11 @@ def _problem(work: Work, keys: dict[str, str]) -> str | None:
     for folder in folders:
         other = keys.setdefault(f"{text.path_key(folder)}/", folder)
         if f"{text.path_key(folder)}" in keys:
-            return f"{shown(keys[text.path_key(folder)])} is a file, and {shown(other)} a folder of that name"
+            return f"{shown_path(keys[text.path_key(folder)])} is a file, and {shown_path(other)} a folder of that name"
     for name in (work.path, work.path + ATTRIBUTION_SUFFIX, work.path + SIDECAR_SUFFIX):
         key = text.path_key(name)
         if key in keys or f"{key}/" in keys:
-            return f"where case does not count it is one name with {shown(keys.get(key) or keys[f'{key}/'])}"
+            return f"where case does not count it is one name with {shown_path(keys.get(key) or keys[f'{key}/'])}"
         keys[key] = name
     return None
 
