@@ -560,7 +560,7 @@ def presentation_cases() -> list[Case]:
 
     def bound(name: str, at: str, **changes: Any) -> Case:
         payload = {"aud": AUDIENCE, "iat": NOW, "nonce": NONCE, "sd_hash": b64url_encode(sha256(good.text.encode()))}
-        top = header("kb+jwt", kid=thumbprint(HOLDER.public))
+        top = header("kb+jwt", kid=None)
         members = {k: v for k, v in {**payload, **changes}.items() if v is not None}
         return Case(name, good.text + jws(raw(top), raw(members), HOLDER), "malformed", at)
 
@@ -575,7 +575,7 @@ def presentation_cases() -> list[Case]:
         Case("no-binding", good.text, "malformed", "presentation"),
         Case("no-token", "~" + binding, "malformed", "presentation"),
         shown("public-token", "holder-missing", "token.cnf", sd_jwt=public_token()),
-        shown("key-other", "holder-key", "binding", holder=STRANGER),
+        shown("key-other", "holder-signature", "binding", holder=STRANGER),
         Case("signature-zero", f"{good.text}{head}.{body}.{'A' * 86}", "holder-signature", "binding"),
         shown("audience-other", "holder-audience", "binding.aud", aud="https://evil.example"),
         shown("nonce-other", "holder-nonce", "binding.nonce", nonce="another"),
@@ -585,7 +585,16 @@ def presentation_cases() -> list[Case]:
         Case(
             "token-expired", present(good, HOLDER, AUDIENCE, NONCE, EXPIRES), "expired", "token.exp", {"now": EXPIRES}
         ),
-        Case("typ-jwt", good.text + jws(raw(header("JWT")), raw({}), HOLDER), "malformed", f"{kb}.header.typ"),
+        Case(
+            "typ-jwt", good.text + jws(raw(header("JWT", kid=None)), raw({}), HOLDER), "malformed", f"{kb}.header.typ"
+        ),
+        Case("header-kid", good.text + jws(raw(header("kb+jwt")), raw({}), HOLDER), "malformed", f"{kb}.header"),
+        Case(
+            "header-jwk",
+            good.text + jws(raw(header("kb+jwt", kid=None, jwk=dict(jwk(HOLDER.public)))), raw({}), HOLDER),
+            "malformed",
+            f"{kb}.header",
+        ),
         bound("claims-no-nonce", kb, nonce=None),
         bound("claims-extra", kb, exp=NOW),
         bound("nonce-empty", f"{kb}.nonce", nonce=""),
@@ -608,6 +617,7 @@ class World:
     status_signer: SigningKey = TOKEN
     status_issued: int = STATUS_ISSUED
     token_signer: SigningKey = REGISTRY_2
+    manifest_signer: SigningKey = CREATOR_2
     manifests: Sequence[bytes] = MANIFESTS
     between: Sequence[Statement] = ()
     late: Sequence[Statement] = ()
@@ -646,7 +656,7 @@ class World:
             self.statement("key", self.registry, key_add_body(self.registry.did, REGISTRY_2, recovery=False)),
             self.statement("key", CREATOR, key_add_body(CREATOR.did, CREATOR_2, recovery=False)),
             self.statement("status", self.registry, status),
-            self.statement("manifest", CREATOR, manifest_body(self.manifests[0]), CREATOR_2),
+            self.statement("manifest", CREATOR, manifest_body(self.manifests[0]), self.manifest_signer),
             self.statement("manifest", OTHER, manifest_body(self.manifests[1])),
             *self.between,
             self.statement("token", self.registry, {"token": digest_encode(digest)}, self.token_signer),
@@ -765,6 +775,7 @@ def bundle_cases(packed: dict[str, str]) -> list[Case]:
         case("good-keys-renewed-after-the-token", late=[renewed]),
         case("good-list-signed-by-the-renewed-key", late=[renewed], status_signer=TOKEN_2),
         case("good-key-revoked-after-the-token", late=[revoke_token_key, revoke_creator]),
+        case("good-creator-keys-left-out", left_out=[2]),
         Case("good-in-the-past", good.decode(), extra=past),
         Case(
             "good-in-the-past-old-list",
@@ -810,7 +821,7 @@ def bundle_cases(packed: dict[str, str]) -> list[Case]:
         ),
         case("registry-key-left-out", "key-invalid", "leaf 6", left_out=[1]),
         case("registry-key-revoked-before", "key-invalid", "leaf 7", between=[revoke_token_key]),
-        case("creator-key-left-out", "key-invalid", "leaf 4", left_out=[2]),
+        case("creator-key-never-added", "key-invalid", "leaf 4", manifest_signer=STRANGER),
         case("status-by-a-stranger", "void", "leaf 8", late=[stranger_status]),
         # The token.
         case("token-leaf-left-out", "token-leaf", "leaves", left_out=[6]),

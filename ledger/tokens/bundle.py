@@ -5,8 +5,9 @@ is it still good.  ``verify_token_bundle`` runs the numbered ``STEPS`` in order;
 code.  What passes is told apart as in :mod:`ledger.proof`: *proved*, *asserted* (a later leaf or list could have been
 left out), *not checked* (said aloud).
 
-Leaves carried: the policies, the key leaves of the registry and of each creator, the token's manifests, the token and
-its status list.  Verification is of one moment: the verifier's clock, or a time in the past (did the permission hold
+Leaves carried: the policies, the key leaves of the registry, the token's manifests, the token and its status list; the
+key leaves of a creator may be left out, and then it is not checked that a second key speaks for that creator.
+Verification is of one moment: the verifier's clock, or a time in the past (did the permission hold
 when training began?).  It does not ask who holds the token: that is :mod:`ledger.tokens.presentation`.
 """
 
@@ -199,6 +200,7 @@ class _Run:
     as_of: int
     past: bool
     fold: Fold = field(default_factory=Fold)
+    unknown_keys: list[CarriedLeaf] = field(default_factory=list)
     witnesses: tuple[str, ...] = ()
     token_leaf: int = 0
     status_leaf: int = 0
@@ -253,11 +255,20 @@ def _registry(run: _Run) -> None:
             raise VerificationError(message, code="wrong-log", field=f"leaf {leaf.index}")
     run.fold = fold_carried(run.bundle.leaves)
     for index, reason in run.fold.void.items():
+        carried = run.bundle.leaf(index)
         code, _, message = reason.partition(": ")
-        raise VerificationError(message, code=code, field=f"leaf {index}")
+        if code != "key-invalid" or carried is None or not _is_of_unknown_keys(run.fold, carried):
+            raise VerificationError(message, code=code, field=f"leaf {index}")
+        run.unknown_keys.append(carried)
     if run.fold.registry != run.trust.registry:
         message = f"the log is run by {run.fold.registry}, the trust file names {run.trust.registry}"
         raise VerificationError(message, code="wrong-log", field="leaf 0")
+
+
+def _is_of_unknown_keys(fold: Fold, leaf: CarriedLeaf) -> bool:
+    """Whether this is a manifest leaf of a creator none of whose key leaves is carried."""
+    by = leaf.statement.by
+    return isinstance(leaf.statement.body, ManifestBody) and by != fold.registry and by not in fold.key_leaves
 
 
 def _token_leaf(run: _Run) -> None:
@@ -358,6 +369,10 @@ def _result(run: _Run) -> TokenResult:
         proved.append(f"the list is exactly the {token.files_count} files of the token")
     if token.holder is not None:
         not_checked.append("that whoever shows the token holds its key")
+    for leaf in run.unknown_keys:
+        not_checked.append(
+            f"that {leaf.statement.key} speaks for {leaf.statement.by}: no key leaf of theirs is carried"
+        )
     _tell_status(run, moment, asserted, not_checked)
     covering = []
     for anchor in run.anchors:

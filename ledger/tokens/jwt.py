@@ -3,7 +3,8 @@
 The header is exactly ``{"alg":"Ed25519","kid":…,"typ":…}`` and, like the payload, in the canonical JSON form; all three
 parts are base64url without padding.  So nothing of a token's header is obeyed: no other algorithm, no ``crit``, no
 ``b64``, no key or address that the token itself brings, no repeated member.  ``kid`` names one of the keys the verifier
-has already; it is an RFC 7638 thumbprint except where a document says otherwise.  ``parse_jwt`` checks form only.
+has already; it is an RFC 7638 thumbprint except where a document says otherwise.  A *nameless* JWT has no ``kid``,
+because only one key can be meant (``kb+jwt``).  ``parse_jwt`` checks form only.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Jwt:
     """A parsed JWT, not verified: `text` is the whole of it, ASCII; `payload` an object of unknown members."""
 
     typ: str
-    kid: str
+    kid: str | None
     payload: Object
     signature: bytes
     text: str
@@ -57,7 +58,15 @@ def keys_by_thumbprint(dids: Iterable[str]) -> dict[str, bytes]:
     return {thumbprint(public): public for public in map(did_decode, dids)}
 
 
-def sign_jwt(typ: str, payload: Object, signer: Signer, kid: str | None = None, long: Sequence[str] = ()) -> str:
+def sign_jwt(
+    typ: str,
+    payload: Object,
+    signer: Signer,
+    kid: str | None = None,
+    long: Sequence[str] = (),
+    *,
+    nameless: bool = False,
+) -> str:
     """Returns the JWT of `payload` signed by `signer`; `kid` is the key's thumbprint by default.
 
     `long` names the members of the payload that may be longer than text.
@@ -65,13 +74,15 @@ def sign_jwt(typ: str, payload: Object, signer: Signer, kid: str | None = None, 
     Raises:
         MalformedError: the payload has no canonical form.
     """
-    header = canonical({"alg": ALGORITHM, "kid": thumbprint(signer.public) if kid is None else kid, "typ": typ})
-    signed = f"{b64url_encode(header)}.{b64url_encode(canonical_long(payload, long))}"
+    header: Object = {"alg": ALGORITHM, "typ": typ}
+    if not nameless:
+        header["kid"] = thumbprint(signer.public) if kid is None else kid
+    signed = f"{b64url_encode(canonical(header))}.{b64url_encode(canonical_long(payload, long))}"
     return f"{signed}.{b64url_encode(signer.sign(signed.encode('ascii')))}"
 
 
-def parse_jwt(jwt: str, typ: str, field: str = "jwt", long: Sequence[str] = ()) -> Jwt:
-    """Reads a JWT of type `typ`; verifies no signature.  `long` as in ``sign_jwt``.
+def parse_jwt(jwt: str, typ: str, field: str = "jwt", long: Sequence[str] = (), *, nameless: bool = False) -> Jwt:
+    """Reads a JWT of type `typ`; verifies no signature.  `long` and `nameless` as in ``sign_jwt``.
 
     Raises:
         MalformedError: too long, not three parts of base64url, another header than the one form, or a payload that is
@@ -83,10 +94,13 @@ def parse_jwt(jwt: str, typ: str, field: str = "jwt", long: Sequence[str] = ()) 
     if len(parts) != 3:
         raise MalformedError(f"expected header.payload.signature, found {len(parts)} parts", field=field)
     header = b64url_decode(parts[0], f"{field}.header")
-    o = as_object(parse(header, f"{field}.header", MAX_HEADER_BYTES), f"{field}.header", ("alg", "kid", "typ"))
+    members = ("alg", "typ") if nameless else ("alg", "kid", "typ")
+    o = as_object(parse(header, f"{field}.header", MAX_HEADER_BYTES), f"{field}.header", members)
     as_constant(o["alg"], f"{field}.header.alg", ALGORITHM)
     as_constant(o["typ"], f"{field}.header.typ", typ)
-    kid = text.identifier(as_text(o["kid"], f"{field}.header.kid"), f"{field}.header.kid", high=128)
+    kid = (
+        None if nameless else text.identifier(as_text(o["kid"], f"{field}.header.kid"), f"{field}.header.kid", high=128)
+    )
     payload = parse_long(b64url_decode(parts[1], f"{field}.payload"), field, MAX_PAYLOAD_BYTES, long)
     return Jwt(typ, kid, payload, b64url_decode(parts[2], f"{field}.signature", SIGNATURE_BYTES), jwt)
 
@@ -97,7 +111,7 @@ def verify_jwt(jwt: Jwt, keys: Mapping[str, bytes], field: str = "jwt") -> Jwt:
     Raises:
         VerificationError: ``unknown-key``, ``bad-signature``.
     """
-    public = keys.get(jwt.kid)
+    public = None if jwt.kid is None else keys.get(jwt.kid)
     if public is None:
         raise VerificationError(f"no trusted key is named {shown(jwt.kid)}", code="unknown-key", field=field)
     if not verify_signature(public, jwt.signing_input, jwt.signature):

@@ -100,6 +100,12 @@ def test_a_public_token_has_no_holder_to_ask_for() -> None:
     assert about(result.proved, "permits no use")
 
 
+def test_a_creator_key_that_is_not_shown_is_not_checked() -> None:
+    result = verify_token_bundle(world(left_out=[2]), TRUST, vectors.NOW)
+    assert about(result.not_checked, f"that {vectors.CREATOR_2.did} speaks for {vectors.CREATOR.did}")
+    assert not about(verify_token_bundle(GOOD, TRUST, vectors.NOW).not_checked, "speaks for")
+
+
 @pytest.mark.parametrize(
     ("issued", "at", "words"),
     [
