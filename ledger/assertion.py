@@ -80,7 +80,8 @@ def verify_assertion(text: str, audience: str, now: int, field: str = "client_as
         raise MalformedError(
             f"an assertion lives 1 to {MAX_SECONDS} seconds, found {expires_at - issued_at}", field=f"{field}.exp"
         )
-    verify_jwt(jwt, {jwt.kid: did_decode(jwt.kid, f"{field}.kid")}, field)
+    key = as_did(jwt.kid, f"{field}.kid")
+    verify_jwt(jwt, {key: did_decode(key)}, field)
     if found != audience:
         raise VerificationError(
             f"meant for {shown(found)}, this is {audience}", code="wrong-audience", field=f"{field}.aud"
@@ -95,4 +96,4 @@ def verify_assertion(text: str, audience: str, now: int, field: str = "client_as
             code="early-assertion",
             field=f"{field}.iat",
         )
-    return Assertion(subject, jwt.kid, jti, expires_at)
+    return Assertion(subject, key, jti, expires_at)

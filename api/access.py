@@ -1,0 +1,165 @@
+"""Who may write: bearer tokens, given for client assertions (docs/format.md, section 8; RFC 6749 and 7523).
+
+A token is 32 random bytes, stored as its SHA-256 only, for ten minutes and the scopes asked for.  Whoever holds a key
+of a party speaks for it; a recovery key gets the scope ``statement`` alone, enough to add and revoke keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+
+from api.composition import Running
+from api.problems import Problem, ProblemError, too_many
+from api.quota import Quota
+from ledger.assertion import (
+    CLIENT_ASSERTION_TYPE,
+    GRANT_TYPE,
+    SCOPES,
+    Assertion,
+    audience_of,
+    verify_assertion,
+)
+from ledger.encoding import b64url_decode, b64url_encode, sha256
+from ledger.errors import MalformedError, TrainmarkError, VerificationError, shown
+from ledger.ports import Access
+from ledger.tokens.jwt import CLOCK_SKEW
+
+ACCESS_SECONDS: Final = 600
+TOKEN_BYTES: Final = 32
+
+_FORM_FIELDS = ("grant_type", "client_assertion_type", "client_assertion", "scope")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A bearer token just given out; `token` is shown once and kept nowhere."""
+
+    token: str
+    scopes: tuple[str, ...]
+
+
+def grant_access(running: Running, body: bytes) -> Grant:
+    """Answers a token request (a form, as bytes).
+
+    Raises:
+        ProblemError: any refusal, with its code and OAuth's own ``error`` beside it: ``malformed``,
+            ``unsupported-grant``, ``invalid-scope``, ``bad-signature``, ``wrong-audience``, ``expired-assertion``,
+            ``early-assertion``, ``key-invalid``, ``replayed-assertion``.
+    """
+    try:
+        form = _read_form(body)
+        if form["grant_type"] != GRANT_TYPE:
+            raise MalformedError(
+                f"expected {GRANT_TYPE}, found {shown(form['grant_type'])}",
+                code="unsupported-grant",
+                field="grant_type",
+            )
+        if form["client_assertion_type"] != CLIENT_ASSERTION_TYPE:
+            raise MalformedError(f"expected {CLIENT_ASSERTION_TYPE}", field="client_assertion_type")
+        scopes = _read_scopes(form["scope"])
+        identity, now = running.registry.identity, running.registry.clock()
+        assertion = verify_assertion(form["client_assertion"], audience_of(identity.issuer), now)
+        _check_key(running, assertion, scopes)
+        # Last, so that only an assertion that would count is used up.
+        if not running.registry.catalog.use_once(
+            f"assertion {assertion.subject} {assertion.jti}", assertion.expires_at + CLOCK_SKEW + 1, now
+        ):
+            raise VerificationError(
+                "this assertion was used before; make a new one for each token",
+                code="replayed-assertion",
+                field="client_assertion.jti",
+            )
+    except (MalformedError, VerificationError) as e:
+        raise ProblemError(_oauth_problem(e)) from e
+    token = running.registry.entropy(TOKEN_BYTES)
+    running.registry.catalog.add_access(Access(sha256(token), assertion.subject, scopes, now + ACCESS_SECONDS))
+    return Grant(b64url_encode(token), scopes)
+
+
+def _read_form(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=16)
+    except ValueError as e:
+        raise MalformedError("expected application/x-www-form-urlencoded", field="body") from e
+    form = dict(pairs)
+    missing = [name for name in _FORM_FIELDS if name not in form]
+    if missing or len(form) != len(pairs):
+        raise MalformedError(
+            f"expected each of {', '.join(_FORM_FIELDS)} once", field=missing[0] if missing else "body"
+        )
+    return form
+
+
+def _read_scopes(text: str) -> tuple[str, ...]:
+    scopes = tuple(sorted(set(text.split(" "))))
+    if any(scope not in SCOPES for scope in scopes):
+        raise MalformedError(
+            f"expected some of {' '.join(SCOPES)}, found {shown(text)}", code="invalid-scope", field="scope"
+        )
+    return scopes
+
+
+def _check_key(running: Running, assertion: Assertion, scopes: tuple[str, ...]) -> None:
+    with running.registry.log.fold_lock:
+        fold = running.registry.log.fold
+        size = fold.size
+        signs = fold.key_valid(assertion.subject, assertion.key, size)
+        recovers = fold.key_valid(assertion.subject, assertion.key, size, for_key_statement=True)
+    if not recovers:
+        raise VerificationError(
+            f"{assertion.key} does not count for {assertion.subject} at {size} leaves",
+            code="key-invalid",
+            field="client_assertion.kid",
+        )
+    if not signs and scopes != ("statement",):
+        raise MalformedError("a recovery key is given the scope statement only", code="invalid-scope", field="scope")
+
+
+def _oauth_problem(error: TrainmarkError) -> Problem:
+    """RFC 6749, 5.2: 401 and ``invalid_client`` when the client is not who it says, 400 for the request's form."""
+    if isinstance(error, VerificationError):
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_client"'}
+        return Problem(401, error.code, error.message, error.field, headers, {"error": "invalid_client"})
+    words = {"invalid-scope": "invalid_scope", "unsupported-grant": "unsupported_grant_type"}
+    word = words.get(error.code, "invalid_request")
+    return Problem(400, error.code, error.message, error.field, {}, {"error": word})
+
+
+def require(scope: str) -> Callable[[Request], Access]:
+    """Returns a dependency: whoever comes with a bearer token of `scope`, counted against the party's quota.
+
+    It runs before any body is read.  Its answers: 401 without a token that counts, 403 ``insufficient-scope``, 429.
+    """
+
+    def access_of(request: Request) -> Access:
+        running: Running = request.app.state.running
+        quota: Quota = request.app.state.subject_quota
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise _unauthorized("no-token", "a bearer token from /oauth/token is needed")
+        try:
+            digest = sha256(b64url_decode(token, "token", TOKEN_BYTES))
+        except MalformedError:
+            raise _unauthorized("invalid-token", "not a token of this registry") from None
+        access = running.registry.catalog.access(digest, running.registry.clock())
+        if access is None:
+            raise _unauthorized("invalid-token", "the token is unknown or has expired; ask for a new one")
+        if scope not in access.scopes:
+            headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
+            raise ProblemError(Problem(403, "insufficient-scope", f"the scope {scope} is needed", None, headers))
+        wait = quota.take(access.subject)
+        if wait:
+            raise ProblemError(too_many(f"too many writes of {access.subject}", wait))
+        return access
+
+    return access_of
+
+
+def _unauthorized(code: str, detail: str) -> ProblemError:
+    error = "" if code == "no-token" else ' error="invalid_token"'
+    return ProblemError(Problem(401, code, detail, "Authorization", {"WWW-Authenticate": f"Bearer{error}"}))

@@ -1,0 +1,234 @@
+"""Puts a registry together from settings: keys, stores, chain, log.  The only place that names concrete adapters.
+
+::
+
+    <data_dir>/keys/*.pem      the registry's own keys
+              /registry.db     leaves, head, catalog (SQLite)
+              /lock            held by the one process that writes
+              /log/            checkpoint and tiles: may be served as it stands
+              /blobs/          manifests, entries, terms, license texts
+              /chain.db        the embedded chain, if it is used
+              /log.vkey        the log's public key, for people
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from anchors.embedded import EmbeddedChain
+from api.keys import RegistryKeys, open_keys
+from api.settings import EMBEDDED, Settings, check_settings
+from ledger.encoding import sha256
+from ledger.errors import BackendError, TrainmarkError
+from ledger.ports import Anchor, AnchorRow, ChainIdentity
+from ledger.registry.anchoring import OPEN_STATES, Anchoring
+from ledger.registry.grants import Grants
+from ledger.registry.service import Identity, Registry
+from ledger.store.catalog import SqlCatalog
+from ledger.store.engine import open_engine
+from ledger.store.entries import SqlEntryStore
+from ledger.store.files import FolderBlobStore, FolderTileStore, disk_errors
+
+FOLLOW_SECONDS = 5.0
+"""How often a transaction under way is looked at, where the anchor interval is longer."""
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+@dataclass(slots=True)
+class Anchorer:
+    """Anchors the log from a thread of its own; a chain that cannot be reached is a warning, and is asked again.
+
+    `changes` counts the rows that were new or changed; `identity` is None until the chain was reached once.
+    """
+
+    registry: Registry
+    settings: Settings
+    key: bytes
+    warning: str | None = None
+    identity: ChainIdentity | None = None
+    changes: int = 0
+    _anchor: Anchor | None = None
+    _anchoring: Anchoring | None = None
+    _last: AnchorRow | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Opens the chain and compares its head with the log.
+
+        Raises:
+            ConflictError: ``log-disagreement``: the chain holds what the log does not.
+            BackendError: the embedded chain's file cannot be used.
+        """
+        try:
+            self._connect()
+        except BackendError as e:
+            if self.settings.chain == EMBEDDED:
+                raise
+            self.warning = str(e)
+
+    def _connect(self) -> Anchoring:
+        if self._anchor is None:
+            self._anchor = _open_chain(self.settings, self.key)
+            self.identity = self._anchor.identity
+        if self._anchoring is None:
+            self._anchoring = Anchoring(self.registry, self._anchor)
+            self.warning = self._anchoring.warning
+        return self._anchoring
+
+    def step(self) -> AnchorRow | None:
+        """Does what there is to do on the chain now; from one thread at a time.
+
+        Raises:
+            TrainmarkError: it did not work; repeat it later.
+        """
+        row = self._connect().step()
+        if row is not None and row != self._last:
+            self._last = row
+            self.changes += 1
+        self.warning = None
+        return row
+
+    def start(self) -> None:
+        """Begins to anchor in the background."""
+        self._thread = threading.Thread(target=self._run, name="anchorer", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stop.wait(pause):
+            pause = self.settings.anchor_interval
+            try:
+                row = self.step()
+            except TrainmarkError as e:
+                self.warning = str(e)
+                continue
+            if row is not None and row.state in OPEN_STATES:
+                pause = min(pause, FOLLOW_SECONDS)
+
+    def close(self) -> None:
+        """Stops the thread and closes the chain."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._anchor is not None:
+            self._anchor.close()
+
+
+def _open_chain(settings: Settings, key: bytes) -> Anchor:
+    if settings.chain == EMBEDDED:
+        return EmbeddedChain(settings.data_dir / "chain.db", key)
+    from anchors.evm import EvmAnchor  # web3 takes a second to import
+
+    return EvmAnchor(
+        settings.chain,
+        key,
+        settings.contract or "",
+        genesis=settings.genesis,
+        confirmations=settings.confirmations,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An open registry with all that belongs to it."""
+
+    settings: Settings
+    registry: Registry
+    grants: Grants
+    anchorer: Anchorer
+
+
+def origin_of(settings: Settings, log_key: bytes) -> str:
+    """Returns the log's name: as set; else the issuer's host and path; on plain http one of its own by its key."""
+    if settings.origin is not None:
+        return settings.origin
+    url = urlsplit(settings.public_url)
+    if url.scheme == "https":
+        return url.netloc + url.path
+    return f"localhost/{sha256(log_key).hex()[:12]}"
+
+
+@contextmanager
+def open_registry(settings: Settings) -> Iterator[Running]:
+    """Opens the registry in ``settings.data_dir``, and makes it where there is none; closes it at the end.
+
+    A change of issuer, token key or rules since the last start becomes a new ``policy`` statement.
+
+    Raises:
+        RefusedError: settings or keys that must not be used.
+        ConflictError: another process writes, or database, tiles, checkpoint and chain disagree.
+        BackendError: a file or the database cannot be used.
+    """
+    check_settings(settings)
+    folder = settings.data_dir
+    with disk_errors(str(folder)):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    passphrase = settings.key_passphrase.get_secret_value().encode() if settings.key_passphrase else None
+    keys = open_keys(folder / "keys", passphrase)
+    with ExitStack() as stack:
+        registry = stack.enter_context(_opened(settings, keys))
+        _renew_policy(registry)
+        with disk_errors("log.vkey"):
+            (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
+        anchorer = Anchorer(registry, settings, keys.anchor)
+        stack.callback(anchorer.close)
+        anchorer.open()
+        yield Running(settings, registry, Grants(registry), anchorer)
+
+
+@contextmanager
+def _opened(settings: Settings, keys: RegistryKeys) -> Iterator[Registry]:
+    folder: Path = settings.data_dir
+    identity = Identity(
+        origin_of(settings, keys.log.public),
+        settings.public_url,
+        keys.registry.did,
+        keys.registry,
+        keys.log,
+        keys.token,
+    )
+    engine = open_engine(f"sqlite:///{(folder / 'registry.db').resolve()}")
+    try:
+        entries = SqlEntryStore(engine, folder / "lock")
+        try:
+            registry = Registry(
+                identity,
+                entries,
+                FolderTileStore(folder / "log"),
+                FolderBlobStore(folder / "blobs"),
+                SqlCatalog(engine),
+                _now,
+                secrets.token_bytes,
+            )
+        except BaseException:
+            entries.close()
+            raise
+        try:
+            yield registry
+        finally:
+            registry.close()
+    finally:
+        engine.dispose()
+
+
+def _renew_policy(registry: Registry) -> None:
+    last = registry.log.fold.policy
+    body = registry.policy_body()
+    if last is None or (last.log_key, last.issuer, list(last.token_keys), last.rules.hex()) != (
+        body["log_key"],
+        body["issuer"],
+        body["token_keys"],
+        str(body["rules"]).removeprefix("sha256:"),
+    ):
+        registry.log.append(registry.sign("policy", body))

@@ -1,0 +1,126 @@
+"""A registry's own keys: one PKCS#8 PEM file each in ``<data_dir>/keys``, readable by its owner only.
+
+Made at the first start, never replaced: a lost or changed key is a matter for a person.  Encrypted where there is a
+passphrase.  ``registry`` signs statements, ``log`` checkpoints and ``token`` tokens (Ed25519); ``anchor`` signs
+transactions (secp256k1).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256K1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from ledger.errors import BackendError, RefusedError
+from ledger.keys import SigningKey
+
+KEY_NAMES = ("registry", "log", "token", "anchor")
+MAX_PEM_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryKeys:
+    """The four keys; `anchor` are the 32 bytes of the secp256k1 key, kept out of any output."""
+
+    registry: SigningKey
+    log: SigningKey
+    token: SigningKey
+    anchor: bytes
+
+    def __repr__(self) -> str:
+        return f"RegistryKeys({self.registry.did})"
+
+
+def open_keys(folder: Path, passphrase: bytes | None) -> RegistryKeys:
+    """Reads the keys in `folder`; at the first start makes them.  The file ``complete`` ends the first start: from then
+    on a missing key is an error, before it a cut-off start is finished.
+
+    Raises:
+        RefusedError: ``keys-incomplete`` one is missing; ``passphrase`` a wrong or missing one, or one
+            given for keys that are not encrypted.
+        BackendError: a file cannot be read or written, or is no such key.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = {name: folder / f"{name}.pem" for name in KEY_NAMES}
+        missing = [name for name, file in files.items() if not file.exists()]
+        if missing and (folder / "complete").exists():
+            raise RefusedError(
+                f"{missing[0]}.pem is missing in {folder}; restore it from your backup", code="keys-incomplete"
+            )
+        for name in missing:
+            _write(files[name], _make(name, passphrase))
+        if missing:
+            _write(folder / "complete", b"")
+        loaded = {name: _load(file, passphrase) for name, file in files.items()}
+    except OSError as e:
+        raise BackendError(f"the keys in {folder} cannot be used: {e.strerror}", code="keys") from e
+    return RegistryKeys(
+        _signing_key(loaded["registry"], "registry"),
+        _signing_key(loaded["log"], "log"),
+        _signing_key(loaded["token"], "token"),
+        _anchor_key(loaded["anchor"]),
+    )
+
+
+def _make(name: str, passphrase: bytes | None) -> bytes:
+    key = generate_private_key(SECP256K1()) if name == "anchor" else Ed25519PrivateKey.generate()
+    encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a new file whole and to the disk, or not at all."""
+    temporary = path.with_suffix(".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _load(path: Path, passphrase: bytes | None) -> object:
+    data = path.read_bytes()[:MAX_PEM_BYTES]
+    try:
+        return load_pem_private_key(data, passphrase)
+    except TypeError as e:  # encrypted without passphrase, or the other way round
+        wrong = "is not encrypted, but a passphrase is set" if passphrase else "is encrypted: set the passphrase"
+        raise RefusedError(f"{path.name} {wrong}", code="passphrase", field="TRAINMARK_KEY_PASSPHRASE") from e
+    except (ValueError, UnsupportedAlgorithm) as e:
+        raise RefusedError(
+            f"{path.name} cannot be decrypted, or is no key file", code="passphrase", field="TRAINMARK_KEY_PASSPHRASE"
+        ) from e
+
+
+def _signing_key(key: object, name: str) -> SigningKey:
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BackendError(f"{name}.pem is no Ed25519 key", code="keys")
+    return SigningKey(key.private_bytes_raw())
+
+
+def _anchor_key(key: object) -> bytes:
+    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256K1):
+        raise BackendError("anchor.pem is no secp256k1 key", code="keys")
+    return key.private_numbers().private_value.to_bytes(32, "big")

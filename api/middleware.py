@@ -1,0 +1,88 @@
+"""Two pure ASGI middlewares: security headers on every answer; caps and the address quota before a body is read.
+
+A body's cap belongs to its path.  A ``Content-Length`` beyond it is refused at once; a body without one is counted
+while it arrives.  The address quota counts what costs work (``/v1/``, ``/oauth/``); tiles and pages are files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import Problem, ProblemError, too_big, too_many
+from api.quota import Quota, network_of
+
+DEFAULT_BODY_BYTES: Final = 64 * 1024
+
+SECURITY_HEADERS: Final[Mapping[str, str]] = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
+
+class SecurityHeaders:
+    """Adds ``SECURITY_HEADERS`` to every answer, problems included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_RAW_HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+class Limits:
+    """Refuses what is too much: 429 by address, 413 by the cap of a path (exact path → bytes; else the default)."""
+
+    def __init__(self, app: ASGIApp, caps: Mapping[str, int], quota: Quota, costs: Mapping[str, int]) -> None:
+        self.app = app
+        self.caps = caps
+        self.quota = quota
+        self.costs = costs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        problem = self._refusal(scope, path)
+        if problem is not None:
+            await problem.response()(scope, receive, send)
+            return
+        limit, seen = self.caps.get(path, DEFAULT_BODY_BYTES), 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise ProblemError(too_big(limit))
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _refusal(self, scope: Scope, path: str) -> Problem | None:
+        if path.startswith(("/v1/", "/oauth/")):
+            client = scope.get("client")
+            wait = self.quota.take(network_of(client[0] if client else ""), self.costs.get(path, 1))
+            if wait:
+                return too_many("too many requests from this address", wait)
+        length = Headers(scope=scope).get("content-length", "0")
+        limit = self.caps.get(path, DEFAULT_BODY_BYTES)
+        if not length.isascii() or not length.isdigit():
+            return Problem(400, "malformed", "not a length", "Content-Length")
+        return too_big(limit) if int(length[:20]) > limit else None

@@ -1,0 +1,134 @@
+"""Errors as problem details (RFC 9457): one shape for everything that goes wrong, from our own errors to a wrong path.
+
+``{"type":"urn:trainmark:problem:<code>","title","status","detail","code","field"}``; `code` is the stable word for
+programs, `field` what of the request it is about, or null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ledger.errors import (
+    BackendError,
+    ConflictError,
+    MalformedError,
+    NotFoundError,
+    RefusedError,
+    TrainmarkError,
+    VerificationError,
+)
+
+PROBLEM_TYPE: Final = "application/problem+json"
+RETRY_SECONDS: Final = 5
+
+_STATUSES: Final[tuple[tuple[type[TrainmarkError], int], ...]] = (
+    (MalformedError, 400),
+    (VerificationError, 422),
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (RefusedError, 403),
+    (BackendError, 503),
+)
+_CODES: Final = {404: "not-found", 405: "method-not-allowed", 413: "too-big", 415: "media-type", 500: "internal"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What the client is told."""
+
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The status in words."""
+        return HTTPStatus(self.status).phrase
+
+    def value(self) -> dict[str, object]:
+        """Returns the members of the problem details."""
+        return {
+            "type": f"urn:trainmark:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "field": self.field,
+            **self.extra,
+        }
+
+    def response(self) -> Response:
+        """Returns the answer."""
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return Response(orjson.dumps(self.value()), self.status, headers, PROBLEM_TYPE)
+
+
+class ProblemError(TrainmarkError):
+    """An answer that no error of the core stands for: 401, 413, 429 and OAuth's own."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail, code=problem.code, field=problem.field)
+        self.problem = problem
+
+
+def problem_of(error: TrainmarkError) -> Problem:
+    """Returns what an error of ours is told as."""
+    if isinstance(error, ProblemError):
+        return error.problem
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    if error.code == "pool-full":
+        status = 429
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status in (429, 503) else {}
+    return Problem(status, error.code, error.message, error.field, headers)
+
+
+def too_many(detail: str, seconds: int) -> Problem:
+    """Returns the answer to whoever used up a quota."""
+    return Problem(429, "too-many-requests", detail, None, {"Retry-After": str(seconds)})
+
+
+def too_big(limit: int) -> Problem:
+    """Returns the answer to a body beyond its cap; the connection is closed, the rest of the body is not read."""
+    return Problem(413, "too-big", f"at most {limit} bytes are taken here", "body", {"Connection": "close"})
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TrainmarkError)
+    return problem_of(error).response()
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "http")
+    return Problem(error.status_code, code, str(error.detail), None, error.headers or {}).response()
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return Problem(400, "malformed", str(first["msg"]), place).response()
+
+
+async def _internal(request: Request, error: Exception) -> Response:
+    return Problem(500, "internal", "an error of this server; it was written to its log").response()
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Makes every error of `app` a problem."""
+    app.add_exception_handler(TrainmarkError, _ours)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Exception, _internal)

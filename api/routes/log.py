@@ -1,0 +1,119 @@
+"""The log itself, as static files at the root of its origin (docs/format.md, section 4), and who runs it.
+
+A proxy may serve ``<data_dir>/log`` in place of the first two routes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+
+from api import schemas
+from api.composition import Running
+from api.routes.support import IMMUTABLE, REVALIDATE, Answering, Before, Limit, Registry, answer
+from ledger.encoding import digest_encode, sha256
+from ledger.errors import MalformedError, NotFoundError
+from ledger.keys import did_decode, jwk, thumbprint
+from ledger.registry.listing import RULES, RULES_DIGEST
+from ledger.tiles import parse_path
+
+router = APIRouter(tags=["log"])
+TEXT = "text/plain; charset=utf-8"
+
+
+@router.get("/checkpoint", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def checkpoint(running: Registry) -> Response:
+    """The newest signed checkpoint (C2SP tlog-checkpoint)."""
+    return Response(running.registry.log.head.note, 200, {"Cache-Control": REVALIDATE}, TEXT)
+
+
+@router.get(
+    "/tile/{path:path}",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}, **schemas.problems(404, 503)},
+)
+def tile(
+    path: Annotated[str, Path(description="`<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`", examples=["0/000.p/1"])],
+    running: Registry,
+) -> Response:
+    """A tile of hashes or leaves (C2SP tlog-tiles); it never changes."""
+    try:
+        found = parse_path(f"tile/{path}")
+    except MalformedError:
+        raise NotFoundError("not the path of a tile", field="tile") from None
+    data = running.registry.tiles.read(found)
+    return Response(data, 200, {"Cache-Control": IMMUTABLE}, "application/octet-stream")
+
+
+@router.get("/v1/policy", response_model=schemas.Policy, responses=schemas.problems(429))
+def policy(running: Registry) -> Response:
+    """Who this registry is. Compare it with what you were told on another way before you trust it: a verifier's trust
+    file is never taken from here alone."""
+    return answer(policy_value(running))
+
+
+def policy_value(running: Running) -> dict[str, Any]:
+    """Returns the registry's own description of itself."""
+    identity, chain = running.registry.identity, running.anchorer.identity
+    anchors = []
+    if chain is not None:
+        anchors.append(
+            {
+                "kind": "evm",
+                "operator_class": running.settings.chain_class,
+                "chain": chain.chain,
+                "genesis": chain.genesis,
+                "contract": chain.contract,
+                "publisher": chain.publisher,
+            }
+        )
+    return {
+        "registry": identity.did,
+        "origin": identity.origin,
+        "log_key": running.registry.log.vkey,
+        "issuer": identity.issuer,
+        "token_keys": [identity.token_key.did],
+        "rules": digest_encode(RULES_DIGEST),
+        "size": running.registry.log.head.size,
+        "anchors": anchors,
+        "fingerprints": {
+            "registry": digest_encode(sha256(identity.key.public)),
+            "log": digest_encode(sha256(identity.log_key.public)),
+        },
+    }
+
+
+@router.get("/v1/rules", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def rules() -> Response:
+    """The public rules of listing, whose digest the policy names."""
+    return Response(RULES, 200, {"Cache-Control": REVALIDATE}, TEXT)
+
+
+@router.get("/v1/anchors", response_model=schemas.AnchorPage, responses=schemas.problems(400, 429, 503))
+def anchors(answers: Answering, running: Registry, limit: Limit = 20, before: Before = None) -> Response:
+    """Anchors as the operator knows them, biggest size first; evidence is the record in a proof bundle."""
+    rows = running.registry.catalog.anchors(before, limit)
+    items = [answers.anchor_value(row) for row in rows]
+    return answer({"items": items, "next": rows[-1].size if len(rows) == limit else None})
+
+
+@router.get("/.well-known/jwks.json", response_model=schemas.KeySet)
+def jwks(running: Registry) -> Response:
+    """The keys that sign tokens and status lists: those of every policy so far, by their thumbprints."""
+    with running.registry.log.fold_lock:
+        dids = dict.fromkeys(did for _, body in running.registry.log.fold.policies for did in body.token_keys)
+    publics = [did_decode(did) for did in dids]
+    keys = [{**jwk(public), "alg": "Ed25519", "kid": thumbprint(public), "use": "sig"} for public in publics]
+    return answer({"keys": keys}, cache="public, max-age=300")
+
+
+@router.get("/healthz", response_model=schemas.Health, tags=["operation"])
+async def health(running: Registry) -> Response:
+    """Whether the registry runs; `warning` says what is wrong with anchoring, or is null."""
+    value = {
+        "status": "ok",
+        "size": running.registry.log.head.size,
+        "warning": running.anchorer.warning,
+    }
+    return answer(value, cache="no-store")

@@ -1,0 +1,92 @@
+"""Whose file is this, and may a model be trained on it: by digest, one or ten thousand at a time; and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Final
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from api import schemas
+from api.problems import ProblemError, too_many
+from api.quota import Quota, network_of
+from api.routes.support import JSON, REVALIDATE, Answering, DigestPath, Registry, body_of
+from ledger.encoding import digest_decode
+from ledger.errors import MalformedError, RefusedError
+from ledger.registry.proving import prove
+from ledger.registry.service import MAX_DIGESTS
+
+router = APIRouter(tags=["resolve"])
+
+NDJSON: Final = "application/x-ndjson"
+MAX_BATCH_BYTES: Final = MAX_DIGESTS * 80
+DIGESTS_PER_UNIT: Final = 100
+
+
+@router.get("/v1/resolve/{digest}", response_model=schemas.Resolved, responses=schemas.problems(400, 429, 503))
+async def resolve(digest: DigestPath, answers: Answering) -> Response:
+    """All claims on a file, oldest first. An unknown digest has no claims: that is no permission."""
+    raw = digest_decode(digest)
+    data = answers.kept(raw)
+    if data is None:
+        data = await run_in_threadpool(answers.resolve, raw)
+    return Response(data, 200, {"Cache-Control": REVALIDATE}, JSON)
+
+
+@router.post(
+    "/v1/resolve",
+    response_class=StreamingResponse,
+    responses={200: {"content": {NDJSON: {}}}, **schemas.problems(400, 403, 413, 429, 503)},
+    openapi_extra=schemas.raw_body(NDJSON, "One digest per line, as a JSON string; at most 10,000."),
+)
+async def resolve_many(request: Request, answers: Answering) -> Response:
+    """The same answers for up to 10,000 digests, one line each, in the order they were asked for."""
+    digests = _read_lines(await body_of(request))
+    quota: Quota = request.app.state.address_quota
+    client = request.client.host if request.client else ""
+    wait = quota.take(network_of(client), max(1, len(digests) // DIGESTS_PER_UNIT))
+    if wait:
+        raise ProblemError(too_many("too many digests from this address", wait))
+    return StreamingResponse(_lines(answers.resolve_many(digests)), 200, {"Cache-Control": "no-store"}, NDJSON)
+
+
+def _lines(answers: Iterator[bytes]) -> Iterator[bytes]:
+    for answer in answers:
+        yield answer + b"\n"
+
+
+def _read_lines(body: bytes) -> list[bytes]:
+    lines = body.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    if len(lines) > MAX_DIGESTS:
+        raise RefusedError(f"at most {MAX_DIGESTS} digests per request", code="too-many", field="body")
+    digests = []
+    for number, line in enumerate(lines, 1):
+        try:
+            digests.append(digest_decode(orjson.loads(line), f"line {number}"))
+        except orjson.JSONDecodeError as e:
+            raise MalformedError("expected a digest as a JSON string", field=f"line {number}") from e
+    return digests
+
+
+@router.get(
+    "/v1/proofs/{digest}",
+    response_model=schemas.ProofBundle,
+    responses=schemas.problems(400, 404, 429, 503),
+)
+def proof(
+    digest: DigestPath,
+    running: Registry,
+    leaf: Annotated[int | None, Query(ge=0, description="Which claim; by default the oldest that is live")] = None,
+) -> Response:
+    """The proof bundle of a claim, byte for byte as it is verified: it needs no trust in this server."""
+    raw = digest_decode(digest)
+    headers = {
+        "Cache-Control": REVALIDATE,
+        "Content-Disposition": f'attachment; filename="{raw.hex()[:16]}.proof.json"',
+    }
+    return Response(prove(running.registry, raw, leaf), 200, headers, JSON)

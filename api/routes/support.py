@@ -1,0 +1,51 @@
+"""What routes share: the running registry, JSON answers, digests in paths, bodies, cursors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import Depends, Path, Query, Request, Response
+
+from api.answers import Answers
+from api.composition import Running
+
+MAX_PAGE: Final = 100
+JSON: Final = "application/json"
+IMMUTABLE: Final = "public, max-age=31536000, immutable"
+REVALIDATE: Final = "no-cache"
+
+
+def running_of(request: Request) -> Running:
+    """Returns the open registry of the application."""
+    running: Running = request.app.state.running
+    return running
+
+
+def answers_of(request: Request) -> Answers:
+    """Returns the application's maker of answers."""
+    answers: Answers = request.app.state.answers
+    return answers
+
+
+Registry = Annotated[Running, Depends(running_of)]
+Answering = Annotated[Answers, Depends(answers_of)]
+DigestPath = Annotated[
+    str,
+    Path(
+        description="`sha256:` and 64 lower-case hex digits",
+        examples=["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="How many at most")]
+Before = Annotated[int | None, Query(ge=0, description="The cursor of the page before")]
+
+
+def answer(value: Any, status: int = 200, cache: str = REVALIDATE) -> Response:
+    """Returns a JSON answer."""
+    return Response(orjson.dumps(value), status, {"Cache-Control": cache}, JSON)
+
+
+async def body_of(request: Request) -> bytes:
+    """Reads the whole body; the caps of :mod:`api.middleware` hold."""
+    return await request.body()

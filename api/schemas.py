@@ -1,0 +1,267 @@
+"""What goes in and out, described for OpenAPI; answers are written as bytes elsewhere and tested against these.
+
+Digests are ``sha256:<64 hex>``, times ``YYYY-MM-DDTHH:MM:SSZ``, parties did:key, indices and sizes count leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.problems import PROBLEM_TYPE
+
+Answer = Literal["yes", "no", "ask"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemDetails(BaseModel):
+    """Problem details (RFC 9457); `code` is stable, `detail` is for people."""
+
+    type: str = Field(examples=["urn:trainmark:problem:not-found"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(examples=["not-found"])
+    field: str | None
+
+
+class TokenRequest(_Model):
+    """Client credentials with a signed assertion (RFC 7523)."""
+
+    grant_type: Literal["client_credentials"]
+    client_assertion_type: Literal["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"]
+    client_assertion: str = Field(description="JWT signed with Ed25519 by a key of the party, used once")
+    scope: str = Field(examples=["publish statement"])
+
+
+class AccessToken(_Model):
+    """A bearer token."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+    scope: str
+
+
+class Creator(_Model):
+    """Who a creator says to be; `identity` is what the registry vouches for."""
+
+    id: str
+    name: str
+    identity: Literal["self", "domain", "attested"] | None
+
+
+class ManifestSummary(_Model):
+    """Which manifest; `created_at` is the creator's own word and proves nothing."""
+
+    digest: str
+    title: str
+    version: str
+    dataset_id: str
+    created_at: str
+    supersedes: list[int]
+
+
+class Training(_Model):
+    """May I train on it: in one word, and the conditions as sentences."""
+
+    answer: Literal["yes", "no", "conditions"]
+    conditions: list[str]
+
+
+class LicenseSummary(_Model):
+    """A license in short; only `yes` is permission, `ask` needs an agreement."""
+
+    id: str
+    url: str
+    digest: str
+    uses: dict[str, Answer]
+    audience: Literal["any", "non-commercial", "research"]
+    attribution_required: bool
+    training: Training
+
+
+class AttributionText(_Model):
+    """How the creator is to be named."""
+
+    text: str
+    url: str
+
+
+class AnchorSummary(_Model):
+    """Where a log size is anchored, as the operator knows it. `operator_class` is the operator's word for the chain; a
+    verifier's own trust file decides what such an anchor is worth. `time` is the block's."""
+
+    size: int
+    chain: str
+    transaction: str
+    state: Literal["pending", "mined", "final", "lost", "failed"]
+    block_number: int | None
+    block_hash: str | None
+    time: str | None
+    operator_class: Literal["development", "testnet", "public"]
+
+
+class ClaimAnswer(_Model):
+    """One claim on a file. `logged_at` is always null: only an anchor's block bounds the time."""
+
+    leaf: int
+    entry: int
+    kind: Literal["provenance", "published", "content"]
+    state: Literal["void", "ended", "disputed", "withdrawing", "listed", "logged"]
+    contested: bool
+    creator: Creator
+    manifest: ManifestSummary
+    license: LicenseSummary
+    attribution: AttributionText
+    path: str
+    media_type: str
+    price_tier: str
+    logged_at: None
+    anchor: AnchorSummary | None
+
+
+class Resolved(_Model):
+    """All claims on a digest at a log size, oldest first; none means unknown, which is no permission."""
+
+    digest: str
+    size: int
+    claims: list[ClaimAnswer]
+
+
+class ProofBundle(BaseModel):
+    """`*.proof.json` (docs/format.md, section 6)."""
+
+    trainmark: Literal["proof/v1"]
+
+
+class Publication(_Model):
+    """A manifest file with a statement for this log, its license terms, and the text people read."""
+
+    manifest: dict[str, Any]
+    terms: dict[str, Any]
+    text: str
+
+
+class LoggedStatement(_Model):
+    """A leaf, and a signed checkpoint of `size` leaves that covers it."""
+
+    leaf: int
+    size: int
+    checkpoint: str
+
+
+class Published(LoggedStatement):
+    """A logged manifest and what the rules say of it."""
+
+    manifest: str
+    decision: Literal["list", "reject", "wait"]
+    reasons: list[str]
+
+
+class ChainAnchor(_Model):
+    """A chain, contract and publisher by which this log is anchored."""
+
+    kind: Literal["evm"]
+    operator_class: Literal["development", "testnet", "public"]
+    chain: str
+    genesis: str
+    contract: str
+    publisher: str
+
+
+class Fingerprints(_Model):
+    """SHA-256 of the raw public keys, to be compared by voice or on paper."""
+
+    registry: str
+    log: str
+
+
+class Policy(_Model):
+    """Who a registry says to be."""
+
+    registry: str
+    origin: str
+    log_key: str = Field(description="C2SP vkey of the log")
+    issuer: str
+    token_keys: list[str]
+    rules: str
+    size: int
+    anchors: list[ChainAnchor]
+    fingerprints: Fingerprints
+
+
+class AnchorPage(_Model):
+    """Anchors; `next` is the cursor of the next page, null at the end."""
+
+    items: list[AnchorSummary]
+    next: int | None
+
+
+class JsonWebKey(_Model):
+    """A public key (RFC 8037)."""
+
+    crv: Literal["Ed25519"]
+    kty: Literal["OKP"]
+    x: str
+    alg: Literal["Ed25519"]
+    kid: str
+    use: Literal["sig"]
+
+
+class KeySet(_Model):
+    """A JWK set."""
+
+    keys: list[JsonWebKey]
+
+
+class Health(_Model):
+    """Whether the registry runs."""
+
+    status: Literal["ok"]
+    size: int
+    warning: str | None
+
+
+_PHRASES = {
+    400: "Not in the format",
+    401: "No token, or no proof of who asks",
+    403: "A rule or permission says no",
+    404: "Nothing under that name",
+    408: "Too slow",
+    409: "Impossible beside what is there",
+    413: "Too big",
+    422: "Well formed, and not true",
+    429: "Too much; see Retry-After",
+    503: "A part did not do its work; repeat later",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the ``responses`` of a route that may answer with these problems."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    return {status: {"description": _PHRASES[status], "content": {PROBLEM_TYPE: schema}} for status in statuses}
+
+
+def raw_body(media_type: str, description: str) -> dict[str, Any]:
+    """Returns the ``openapi_extra`` of a route that reads its body as bytes."""
+    return {"requestBody": {"required": True, "description": description, "content": {media_type: {}}}}
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Returns the ``openapi_extra`` of a route that reads `model` as JSON itself."""
+    return _body("application/json", model)
+
+
+def form_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Returns the ``openapi_extra`` of a route that reads `model` as a form itself."""
+    return _body("application/x-www-form-urlencoded", model)
+
+
+def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

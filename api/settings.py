@@ -1,0 +1,126 @@
+"""What an operator sets: ``TRAINMARK_…`` in the environment, else ``trainmark.toml`` in the working directory.
+
+Without any setting a registry runs on this machine only, with everything it needs in ``./.trainmark``.  Whoever serves
+others (a host that is not loopback, or an issuer with https) gets the embedded chain and unencrypted keys refused
+unless ``dev`` is true: both are for trying things out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from ledger.errors import MalformedError, RefusedError
+from ledger.manifests import MAX_MANIFEST_BYTES
+
+EMBEDDED: Final = "embedded"
+SETTINGS_FILE: Final = "trainmark.toml"
+
+
+class Settings(BaseSettings):
+    """One registry's settings; what is given in code comes first, then the environment, then the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRAINMARK_", toml_file=SETTINGS_FILE, extra="forbid", frozen=True, validate_default=True
+    )
+
+    data_dir: Path = Field(Path(".trainmark"), description="Folder of database, tiles, blobs, chain and keys.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8787, ge=0, le=65535, description="Port to listen on.")
+    issuer: str | None = Field(
+        None,
+        pattern=r"https?://[A-Za-z0-9.:\[\]/_-]*[A-Za-z0-9\]_-]",
+        max_length=256,
+        description="Public URL of this registry, without a slash at its end; by default http://<host>:<port>.",
+    )
+    origin: str | None = Field(
+        None,
+        description="Name of the log, for ever; by default the issuer's host and path, or localhost/<key> on http.",
+    )
+    dev: bool = Field(False, description="Allow the embedded chain and unencrypted keys for a public registry.")
+    key_passphrase: SecretStr | None = Field(None, description="Encrypts the keys in <data_dir>/keys.")
+
+    chain: str = Field(EMBEDDED, description="`embedded`, or the URL of a node's JSON-RPC.")
+    contract: str | None = Field(None, description="Address of the anchor contract on that chain.")
+    genesis: str | None = Field(None, description="Hash of the block 0 that chain must have.")
+    confirmations: int | None = Field(
+        None, ge=1, description="Blocks that make an anchor final where the chain has no `finalized` tag."
+    )
+    chain_class: Literal["development", "testnet", "public"] = Field(
+        "development", description="What the operator calls the chain; a verifier's own trust file decides."
+    )
+    anchor_interval: float = Field(60.0, gt=0, description="Seconds from one anchor to the next.")
+
+    address_per_minute: int = Field(6000, ge=1, description="Cost units each client address may use in a minute.")
+    subject_per_minute: int = Field(240, ge=1, description="Writes each party may make in a minute.")
+    max_manifest_bytes: int = Field(
+        MAX_MANIFEST_BYTES, ge=1024, le=MAX_MANIFEST_BYTES, description="Biggest manifest taken, in bytes."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def public_url(self) -> str:
+        """The issuer, given or made of host and port."""
+        if self.issuer is not None:
+            return self.issuer
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine are served."""
+        return not is_loopback(self.host) or self.public_url.startswith("https://")
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_settings(settings: Settings) -> Settings:
+    """Returns the settings if they go together.
+
+    Raises:
+        MalformedError: a chain without its contract, or no URL.
+        RefusedError: ``unsafe-default``: a public registry with what is for trying out.
+    """
+    if settings.chain != EMBEDDED:
+        if not settings.chain.startswith(("http://", "https://")):
+            raise MalformedError(
+                f"expected {EMBEDDED}, or the http(s) URL of a node", field="TRAINMARK_CHAIN"
+            )  # not shown: such URLs hold access keys
+        if settings.contract is None:
+            raise MalformedError("a node's chain needs the address of the contract", field="TRAINMARK_CONTRACT")
+    if settings.is_public and not settings.dev:
+        if settings.chain == EMBEDDED:
+            raise RefusedError(
+                "a public registry anchors on a real chain; set a node's URL, or TRAINMARK_DEV=true to try it out",
+                code="unsafe-default",
+                field="TRAINMARK_CHAIN",
+            )
+        if settings.key_passphrase is None:
+            raise RefusedError(
+                "a public registry encrypts its keys; set a passphrase, or TRAINMARK_DEV=true to try it out",
+                code="unsafe-default",
+                field="TRAINMARK_KEY_PASSPHRASE",
+            )
+    return settings
