@@ -108,7 +108,7 @@ def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: b
     with RegistryClient(url) as client:
         policy = client.policy()
         client.authenticate(key, profile.did, ("statement",))
-        leaf = int(dataset) if dataset.isdecimal() else _leaf_of(client, Path(dataset))
+        leaf = int(dataset) if dataset.isdecimal() else leaf_of(client, Path(dataset))
         info = client.dataset(leaf)
         terms = parse_terms(client.license(digest_decode(info["license"]["digest"]))[0])
         earliest = int(time.time()) + terms.notice_days * DAY + 60
@@ -121,7 +121,7 @@ def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: b
     emit(as_json, value, [f"leaf {leaf} is withdrawn, effective {time_encode(at)} (logged as leaf {logged.leaf})"])
 
 
-def _leaf_of(client: RegistryClient, path: Path) -> int:
+def leaf_of(client: RegistryClient, path: Path) -> int:
     """Returns the leaf at which a manifest was published.
 
     Raises:

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import click
 
+from ledger.cli.creating import home_option, load_creator, load_license
 from ledger.cli.output import emit, json_option
 from ledger.cli.trusting import load_trust, trust_option
-from ledger.encoding import digest_encode, time_encode
+from ledger.encoding import MAX_SAFE_INTEGER, decimal_decode, digest_encode, time_encode
 from ledger.errors import MalformedError
-from ledger.library.files import read_file
-from ledger.tokens.bundle import TokenResult, verify_token_bundle
+from ledger.library.files import read_file, replace_file
+from ledger.library.output import license_files, load_manifest
+from ledger.terms import AUDIENCES, USES
+from ledger.tokens.attribution import Licensee, Price
+from ledger.tokens.bundle import TokenResult, parse_token_bundle, verify_token_bundle
 from ledger.tokens.files import decode_files
 from ledger.trust import Trust
 
 MAX_BUNDLE_BYTES = 256 * 1024 * 1024
+DAY = 86_400
 
 
 @click.group("token")
@@ -36,6 +41,70 @@ def verify(file: Path, files_path: Path | None, block_hashes: tuple[str, ...], t
 
     trust = with_blocks(load_trust(trust_path), block_hashes)
     verify_bundle(read_file(file, MAX_BUNDLE_BYTES, "file"), trust, int(time.time()), files_path, as_json)
+
+
+@token.command("issue")
+@click.argument("manifest_path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.option("--to", "url", required=True, envvar="TRAINMARK_REGISTRY", help="The registry that lists it.")
+@click.option("--holder", help="The licensee's did:key; without one the token is for attribution only.")
+@click.option("--licensee", nargs=2, metavar="NAME ID", help="Who it is for; seen only by whom the token is shown to.")
+@click.option("--price", nargs=2, metavar="CURRENCY MINOR", help="What was paid, such as EUR 12500 for 125.00 euro.")
+@click.option("--use", "uses", multiple=True, type=click.Choice(USES), help="What is permitted; repeat for more.")
+@click.option("--audience", type=click.Choice(AUDIENCES), help="Default: that of the license.")
+@click.option("--purpose", required=True, help="One line that says what it is for; it decides nothing.")
+@click.option("--days", default=365, show_default=True, help="Until when training may begin, in days from now.")
+@click.option("--path", "paths", multiple=True, help="Only this file of the manifest; repeat for more. Default: all.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The *.token.json to write.")
+@home_option
+@json_option
+def issue(
+    manifest_path: Path,
+    url: str,
+    holder: str | None,
+    licensee: tuple[str, str] | None,
+    price: tuple[str, str] | None,
+    uses: tuple[str, ...],
+    audience: str | None,
+    purpose: str,
+    days: int,
+    paths: tuple[str, ...],
+    output: Path,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Grant a license on your published MANIFEST: the registry issues a token that anybody verifies offline."""
+    from ledger.cli.publishing import leaf_of
+    from ledger.client import RegistryClient
+
+    folder = manifest_path if manifest_path.is_dir() else manifest_path.parent
+    manifest = load_manifest(folder)
+    terms, _ = load_license(folder / license_files(manifest.header.license_id)[0])
+    by_path = {entry.path: entry.provenance_hash for entry in manifest.entries}
+    unknown = [path for path in paths if path not in by_path]
+    if unknown:
+        raise MalformedError("there is no such file in the manifest", field=unknown[0])
+    profile, key = load_creator(home)
+    with RegistryClient(url) as client:
+        client.authenticate(key, profile.did, ("token",))
+        leaf = leaf_of(client, folder)
+        data = client.issue_token(
+            manifests=[leaf],
+            files=[by_path[path] for path in paths] or None,
+            holder=None if holder is None else read_holder(holder),
+            licensee=None if licensee is None else Licensee(*licensee),
+            price=None if price is None else Price(price[0], decimal_decode(price[1], "--price", MAX_SAFE_INTEGER)),
+            uses=sorted(set(uses)),
+            audience=audience or terms.audience,
+            purpose=purpose,
+            expires_at=int(time.time()) + days * DAY,
+        )
+    replace_file(output, data)
+    claims = parse_token_bundle(data).sd_jwt
+    emit(
+        as_json,
+        {"token": digest_encode(claims.digest), "file": str(output), "files": claims.token.files_count},
+        [f"{output}  token {digest_encode(claims.digest)} for {claims.token.files_count} files"],
+    )
 
 
 def verify_bundle(data: bytes, trust: Trust, now: int, files_path: Path | None, as_json: bool) -> TokenResult:
