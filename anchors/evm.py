@@ -6,8 +6,8 @@ unless the operator names another code hash.
 
 Anchor records are made here, not asked for: the header is written from the block's fields and must have the block's
 hash, the receipts trie is built from all receipts of the block and must have the header's root; the record is then
-checked as a verifier checks it.  Headers of London to Prague are known; one with fields added by a later fork fails
-clearly.
+checked as a verifier checks it.  Headers of London to Osaka are known; one with fields added by a later fork fails
+clearly.  The contract itself needs a chain that has Shanghai.
 
 ``final`` is what the ``finalized`` tag covers.  For chains without that tag a number of confirmations can be given;
 without one, a transaction there stays ``mined``.
@@ -46,6 +46,8 @@ _LATER_FIELDS: Final = (
     ("baseFeePerGas", 0), ("withdrawalsRoot", 32), ("blobGasUsed", 0), ("excessBlobGas", 0),
     ("parentBeaconBlockRoot", 32), ("requestsHash", 32),
 )  # fmt: skip
+# Each block of an OP-stack chain begins with a deposit, and since their fork Canyon its receipt has two more fields.
+_OP_DEPOSIT = 0x7E
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
@@ -261,15 +263,15 @@ def encode_receipt(receipt: dict[str, Any]) -> bytes:
     for log in (read_object(value, "log") for value in read_list(receipt.get("logs"), "logs")):
         topics: list[RlpItem] = [read_bytes(topic, "topic", 32) for topic in read_list(log.get("topics"), "topics")]
         logs.append([read_bytes(log.get("address"), "address", 20), topics, read_bytes(log.get("data"), "data")])
-    body = rlp_encode(
-        [
-            read_integer(receipt.get("status"), "status"),
-            read_integer(receipt.get("cumulativeGasUsed"), "cumulative gas"),
-            read_bytes(receipt.get("logsBloom"), "bloom", 256),
-            logs,
-        ]
-    )
+    items: list[RlpItem] = [
+        read_integer(receipt.get("status"), "status"),
+        read_integer(receipt.get("cumulativeGasUsed"), "cumulative gas"),
+        read_bytes(receipt.get("logsBloom"), "bloom", 256),
+        logs,
+    ]
     kind = read_quantity(receipt.get("type", "0x0"), "receipt type")
     if kind > 0x7F:
         raise BackendError(f"expected a receipt type below 128 from the node, found {kind}")
-    return bytes([kind]) + body if kind else body
+    if kind == _OP_DEPOSIT and receipt.get("depositReceiptVersion") is not None:
+        items += [read_integer(receipt.get(name), name) for name in ("depositNonce", "depositReceiptVersion")]
+    return bytes([kind]) + rlp_encode(items) if kind else rlp_encode(items)

@@ -182,6 +182,26 @@ def test_threads_take_turns(path: Path) -> None:
         assert set(outcomes) - set(heads) <= {"proof-too-short", "size-below-head"}
 
 
+def _anchor_all(chain: EmbeddedChain) -> None:
+    for size in range(len(TREE)):
+        chain.submit(ORIGIN, *_proof(size, size + 1))
+
+
+def test_a_full_disk_loses_nothing(path: Path) -> None:
+    with closing(EmbeddedChain(path, KEY)) as chain:
+        connection = chain._db._connection
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages + 8}")  # as full as SQLite can be told to take a disk for
+        with pytest.raises(BackendError, match="full"):
+            _anchor_all(chain)
+        size, root = chain.head(ORIGIN)
+        assert 0 < size < len(TREE)
+        assert root == TREE.root(size)
+        connection.execute(f"PRAGMA max_page_count={pages + 10_000}")
+        chain.submit(ORIGIN, *_proof(size, size + 1))
+        assert chain.head(ORIGIN) == (size + 1, TREE.root(size + 1))
+
+
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_bytes(b"no database at all, " * 100)

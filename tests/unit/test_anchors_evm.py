@@ -117,6 +117,23 @@ def test_receipts_of_every_type(kind: int) -> None:
         assert encode_receipt(value) == expected
 
 
+def test_receipts_of_deposits() -> None:
+    # From the tests of reth and op-alloy, decode_deposit_receipt_canyon_roundtrip.
+    value = {
+        "status": "0x1",
+        "cumulativeGasUsed": hex(46913),
+        "logsBloom": "0x" + "00" * 256,
+        "logs": [],
+        "type": "0x7e",
+        "depositNonce": hex(4012991),
+        "depositReceiptVersion": "0x1",
+    }
+    assert encode_receipt(value).hex() == "7ef9010d0182b741b90100" + "00" * 256 + "c0833d3bbf01"
+    # Before Canyon nodes named the nonce, and the trie did not hold it.
+    del value["depositReceiptVersion"]
+    assert encode_receipt(value).hex() == "7ef901080182b741b90100" + "00" * 256 + "c0"
+
+
 @pytest.mark.parametrize("name", ["status", "cumulativeGasUsed", "logsBloom", "logs"])
 def test_receipts_that_lack_something_are_refused(name: str) -> None:
     value: dict[str, Any] = {
