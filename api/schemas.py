@@ -186,7 +186,7 @@ class Policy(_Model):
 
     registry: str
     origin: str
-    log_key: str = Field(description="C2SP vkey of the log")
+    log_vkey: str = Field(description="C2SP vkey of the log")
     issuer: str
     token_keys: list[str]
     rules: str

@@ -71,7 +71,7 @@ def policy_value(running: Running) -> dict[str, Any]:
     return {
         "registry": identity.did,
         "origin": identity.origin,
-        "log_key": running.registry.log.vkey,
+        "log_vkey": running.registry.log.vkey,
         "issuer": identity.issuer,
         "token_keys": [identity.token_key.did],
         "rules": digest_encode(RULES_DIGEST),

@@ -1,0 +1,524 @@
+"""A registry over HTTP, from the outside: what creators, model-makers and auditors ask of it (docs/format.md, 4 and 8).
+
+::
+
+    with RegistryClient("https://registry.example") as registry:
+        for answer in registry.resolve(digests): ...
+        registry.authenticate(key, did, ("publish",))
+        registry.publish(manifest, terms, text)
+
+What a registry answers is not trusted: each answer has a cap and a form, and whoever wants to know whether it is true
+verifies a proof bundle against a trust file of one's own.  Redirects and compressed answers are refused.  429 and 503
+are repeated a few times, after as long as ``Retry-After`` says but at most ``MAX_WAIT`` seconds; nothing else is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+
+from ledger.assertion import (
+    CLIENT_ASSERTION_TYPE,
+    GRANT_TYPE,
+    JTI_BYTES,
+    TOKEN_PATH,
+    audience_of,
+    make_assertion,
+)
+from ledger.encoding import b64url_encode, digest_decode, digest_encode
+from ledger.errors import (
+    BackendError,
+    ConflictError,
+    MalformedError,
+    NotFoundError,
+    RefusedError,
+    TrainmarkError,
+    VerificationError,
+    shown,
+)
+from ledger.keys import SigningKey
+from ledger.manifests import Manifest, format_manifest
+from ledger.note import MAX_NOTE_BYTES
+from ledger.ports import ChainIdentity
+from ledger.statements import Statement
+from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES
+from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
+
+Json: TypeAlias = dict[str, Any]
+
+BATCH: Final = 10_000
+TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
+LONG_TIMEOUT: Final = httpx.Timeout(600.0, connect=10.0)
+TRIES: Final = 5
+MAX_WAIT: Final = 30.0
+EARLY_SECONDS: Final = 30
+"""How long before its end a bearer token is replaced."""
+
+MAX_PROBLEM_BYTES: Final = 64 * 1024
+MAX_JSON_BYTES: Final = 4 << 20
+MAX_LINE_BYTES: Final = 1 << 20
+MAX_BATCH_BYTES: Final = 256 << 20
+MAX_PROOF_BYTES: Final = 16 << 20
+MAX_TOKEN_BYTES: Final = 256 << 20
+MAX_TILE_BYTES: Final = WIDTH * (MAX_LEAF_BYTES + 2)
+MAX_TEXT_CHARS: Final = 500
+
+_ERRORS: Final[dict[int, type[TrainmarkError]]] = {
+    400: MalformedError,
+    401: RefusedError,
+    403: RefusedError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: RefusedError,
+    422: VerificationError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPolicy:
+    """What a registry says of itself; `anchor` is the chain it anchors on, `anchor_class` its own word for it."""
+
+    registry: str
+    origin: str
+    log_vkey: str
+    issuer: str
+    token_keys: tuple[str, ...]
+    rules: str
+    size: int
+    anchor: ChainIdentity | None
+    anchor_class: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedAt:
+    """A statement's `leaf`, and the checkpoint note of `size` leaves that covers it; not verified."""
+
+    leaf: int
+    size: int
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReceipt:
+    """Where a manifest was logged, and what the registry's rules said: ``list``, ``reject`` or ``wait``."""
+
+    leaf: int
+    size: int
+    checkpoint: bytes
+    manifest: bytes
+    decision: Literal["list", "reject", "wait"]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A token: `digest` of its issuer-signed JWT, and the leaf that logs it."""
+
+    digest: bytes
+    leaf: int
+
+
+@dataclass(slots=True)
+class _Bearer:
+    """Who speaks, and the token of the moment; replaced shortly before it ends."""
+
+    key: SigningKey
+    by: str
+    scopes: tuple[str, ...]
+    token: str = ""
+    ends_at: float = 0.0
+
+
+class RegistryClient:
+    """One registry at `url`; from one thread at a time."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Connects to nothing yet; `clock` gives UTC seconds.
+
+        Raises:
+            MalformedError: not an http(s) URL without query.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in url:
+            raise MalformedError(f"expected a URL like https://registry.example, found {shown(url)}", field="url")
+        self.url = url.rstrip("/")
+        self._is_secret = parts.scheme == "https" or _is_loopback(parts.hostname)
+        self._sleep = sleep
+        self._clock = clock
+        self._bearer: _Bearer | None = None
+        self._http = httpx.Client(
+            transport=transport,
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            headers={"User-Agent": "trainmark", "Accept-Encoding": "identity"},
+        )
+
+    def __enter__(self) -> RegistryClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections; may be called twice."""
+        self._http.close()
+
+    # -- who may write
+
+    def authenticate(self, key: SigningKey, by: str, scopes: Sequence[str]) -> None:
+        """Gets a bearer token to speak for the party `by`, and a new one whenever it ends.
+
+        Raises:
+            RefusedError: ``insecure``: plain http to another machine; ``wrong-issuer``: the registry says to be at
+                another address, so that what is signed here could be used there; else the registry's refusal.
+        """
+        if not self._is_secret:
+            raise RefusedError("a token goes over https, or stays on this machine", code="insecure", field="url")
+        issuer = self.policy().issuer
+        if issuer != self.url:
+            raise RefusedError(
+                f"the registry says to be {shown(issuer)}; use that address if you trust it",
+                code="wrong-issuer",
+                field="url",
+            )
+        self._bearer = _Bearer(key, by, tuple(scopes))
+        self._authorization()
+
+    def _authorization(self) -> dict[str, str]:
+        bearer = self._bearer
+        if bearer is None:
+            raise RefusedError("authenticate first", code="no-token")
+        if self._clock() >= bearer.ends_at - EARLY_SECONDS:
+            now = int(self._clock())
+            jti = b64url_encode(secrets.token_bytes(JTI_BYTES))
+            form = {
+                "grant_type": GRANT_TYPE,
+                "client_assertion_type": CLIENT_ASSERTION_TYPE,
+                "client_assertion": make_assertion(bearer.key, bearer.by, audience_of(self.url), now, jti),
+                "scope": " ".join(bearer.scopes),
+            }
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            answer = self._json("POST", TOKEN_PATH, urlencode(form).encode(), headers)
+            with _reading("access token"):
+                bearer.token, bearer.ends_at = _text(answer["access_token"]), now + _whole(answer["expires_in"])
+                if not bearer.token.isascii() or not bearer.token.isprintable():
+                    raise ValueError("not a token")
+        return {"Authorization": f"Bearer {bearer.token}"}
+
+    # -- writing
+
+    def publish(self, manifest: Manifest, terms: bytes, text: bytes) -> PublishReceipt:
+        """Publishes a manifest with its license; again gives the same leaf.
+
+        Raises:
+            RefusedError, ConflictError, MalformedError, VerificationError: the registry's refusal, with its code.
+        """
+        body = b'{"manifest":%b,"terms":%b,"text":%b}' % (
+            format_manifest(manifest),
+            terms,
+            json.dumps(text.decode("utf-8")).encode("ascii"),
+        )
+        answer = self._json("POST", "/v1/manifests", body, self._authorization(), timeout=LONG_TIMEOUT)
+        with _reading("receipt"):
+            logged = _logged(answer)
+            decision = answer["decision"]
+            if decision not in ("list", "reject", "wait"):
+                raise ValueError("decision")
+            reasons = tuple(_line(reason) for reason in answer["reasons"])
+            digest = digest_decode(answer["manifest"], "manifest")
+            return PublishReceipt(logged.leaf, logged.size, logged.checkpoint, digest, decision, reasons)
+
+    def speak(self, statement: Statement) -> LoggedAt:
+        """Has a statement logged; again gives the same leaf."""
+        answer = self._json("POST", "/v1/statements", statement.data, self._authorization())
+        with _reading("receipt"):
+            return _logged(answer)
+
+    def issue_token(self, request: Json) -> IssuedToken:
+        """Issues an attribution token on works of the party authenticated (scope ``token``).
+
+        `request` has the members of ``POST /v1/tokens``: ``manifests, files, holder, licensee, price, uses, audience,
+        purpose, expires_at``.
+        """
+        body = json.dumps(request).encode()
+        answer = self._json("POST", "/v1/tokens", body, self._authorization(), timeout=LONG_TIMEOUT)
+        with _reading("token"):
+            return IssuedToken(digest_decode(answer["token"], "token"), _whole(answer["leaf"]))
+
+    def set_token_status(self, digest: bytes, status: str) -> None:
+        """Sets a token to ``valid``, ``revoked`` or ``suspended``; the registry's own key only."""
+        body = json.dumps({"status": status}).encode()
+        self._json("POST", f"/v1/tokens/{digest_encode(digest)}/status", body, self._authorization())
+
+    # -- reading
+
+    def policy(self) -> RegistryPolicy:
+        """Returns what the registry says of itself; to be compared with what is known some other way."""
+        value = self._json("GET", "/v1/policy")
+        with _reading("policy"):
+            chains = [_chain(anchor) for anchor in value["anchors"] if anchor["kind"] == "evm"]
+            return RegistryPolicy(
+                _text(value["registry"]),
+                _text(value["origin"]),
+                _text(value["log_vkey"]),
+                _text(value["issuer"]),
+                tuple(_text(key) for key in value["token_keys"]),
+                _text(value["rules"]),
+                _whole(value["size"]),
+                chains[0][0] if chains else None,
+                chains[0][1] if chains else None,
+            )
+
+    def resolve(self, digests: Iterable[bytes]) -> Iterator[Json]:
+        """Yields the answer to each digest, in order, asking for 10,000 at a time.
+
+        Raises:
+            BackendError: the registry answered something else than it was asked.
+        """
+        rest = iter(digests)
+        while batch := list(islice(rest, BATCH)):
+            body = b"".join(b'"%b"\n' % digest_encode(digest).encode() for digest in batch)
+            count = 0
+            with self._open("POST", "/v1/resolve", body, timeout=LONG_TIMEOUT) as response:
+                for line in _lines(response):
+                    with _reading("answer"):
+                        answer = json.loads(line)
+                        wanted = digest_encode(batch[count])
+                        if answer["digest"] != wanted or not isinstance(answer["claims"], list):
+                            raise ValueError("another digest")
+                    count += 1
+                    yield answer
+            if count != len(batch):
+                raise BackendError(f"{len(batch)} digests were asked for, {count} answers came", code="protocol")
+
+    def proof(self, digest: bytes, leaf: int | None = None) -> bytes:
+        """Returns the proof bundle of a claim, not verified. Raises NotFoundError."""
+        query = "" if leaf is None else f"?leaf={leaf}"
+        return self._read("GET", f"/v1/proofs/{digest_encode(digest)}{query}", limit=MAX_PROOF_BYTES)
+
+    def license(self, digest: bytes) -> tuple[bytes, bytes]:
+        """Returns (terms, text) of a license, not verified. Raises NotFoundError."""
+        path = f"/v1/licenses/{digest_encode(digest)}"
+        return (
+            self._read("GET", path, limit=MAX_TERMS_BYTES),
+            self._read("GET", f"{path}.txt", limit=MAX_LICENSE_TEXT_BYTES),
+        )
+
+    def dataset(self, leaf: int) -> Json:
+        """Returns what is known of the manifest at `leaf`. Raises NotFoundError."""
+        return self._json("GET", f"/v1/datasets/{leaf}")
+
+    def datasets(self) -> Iterator[Json]:
+        """Yields all public manifests, newest first."""
+        return self._pages("/v1/datasets")
+
+    def anchors(self) -> Iterator[Json]:
+        """Yields all anchors, newest first."""
+        return self._pages("/v1/anchors")
+
+    def reviews(self) -> list[Json]:
+        """Returns the manifests that wait for a person, newest first; the registry's own key only."""
+        return list(self._pages("/v1/reviews", self._authorization()))
+
+    def tokens(self) -> Iterator[Json]:
+        """Yields the tokens of the party authenticated, newest first."""
+        return self._pages("/v1/tokens", self._authorization())
+
+    def token(self, digest: bytes) -> bytes:
+        """Returns the ``*.token.json`` of a token of the party authenticated, not verified. Raises NotFoundError."""
+        path = f"/v1/tokens/{digest_encode(digest)}"
+        return self._read("GET", path, headers=self._authorization(), limit=MAX_TOKEN_BYTES, timeout=LONG_TIMEOUT)
+
+    def status_list(self, number: int) -> str:
+        """Returns a signed status list, not verified. Raises NotFoundError."""
+        with _reading("status list"):
+            return self._read("GET", f"/status/{number}").decode("ascii")
+
+    def checkpoint(self) -> bytes:
+        """Returns the newest checkpoint note, not verified."""
+        return self._read("GET", "/checkpoint", limit=MAX_NOTE_BYTES)
+
+    def tile(self, tile: Tile) -> bytes:
+        """Returns a tile, not verified: a ``ReadTile`` of :mod:`ledger.tiles`. Raises NotFoundError."""
+        return self._read("GET", f"/{format_path(tile)}", limit=MAX_TILE_BYTES)
+
+    def leaves(self, size: int) -> Iterator[bytes]:
+        """Yields the leaves of the log at `size`, each checked against its tile, not against a checkpoint."""
+        return read_leaves(size, self.tile)
+
+    # -- one request
+
+    def _pages(self, path: str, headers: dict[str, str] | None = None) -> Iterator[Json]:
+        before: int | None = None
+        while True:
+            query = "?limit=100" if before is None else f"?limit=100&before={before}"
+            page = self._json("GET", path + query, headers=headers)
+            with _reading("page"):
+                items, following = page["items"], page["next"]
+                if not isinstance(items, list) or (
+                    following is not None and before is not None and following >= before
+                ):
+                    raise ValueError("a page that does not go on")
+            yield from items
+            if following is None:
+                return
+            before = _whole(following)
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: httpx.Timeout = TIMEOUT,
+    ) -> Json:
+        data = self._read(method, path, body, headers, limit=MAX_JSON_BYTES, timeout=timeout)
+        with _reading("answer"):
+            value = json.loads(data)
+            if not isinstance(value, dict):
+                raise ValueError("no object")
+            return value
+
+    def _read(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        limit: int = MAX_JSON_BYTES,
+        timeout: httpx.Timeout = TIMEOUT,
+    ) -> bytes:
+        with self._open(method, path, body, headers, timeout=timeout) as response:
+            return _capped(response, limit)
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: httpx.Timeout = TIMEOUT,
+    ) -> Iterator[httpx.Response]:
+        """Sends a request and yields its answer, of which nothing is read; raises what a refusal stands for."""
+        given = {"Content-Type": "application/json", **(headers or {})} if body is not None else (headers or {})
+        try:
+            for tried in range(1, TRIES + 1):
+                with self._http.stream(
+                    method, self.url + path, content=body, headers=given, timeout=timeout
+                ) as response:
+                    if response.status_code not in (429, 503) or tried == TRIES:
+                        _check(response)
+                        yield response
+                        return
+                    wait = _wait(response, tried)
+                self._sleep(wait)
+        except httpx.HTTPError as e:
+            raise BackendError(f"{self.url} does not answer: {type(e).__name__}", code="unreachable") from e
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _wait(response: httpx.Response, tried: int) -> float:
+    text = response.headers.get("retry-after", "")
+    seconds = float(text) if text.isascii() and text.isdigit() else 2.0 ** (tried - 1)
+    return min(seconds, MAX_WAIT)
+
+
+def _check(response: httpx.Response) -> None:
+    """Raises the error a refusal stands for; its text is the registry's, shortened and on one line."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise BackendError("the registry compresses its answer though it was asked not to", code="protocol")
+    if 200 <= response.status_code < 300:
+        return
+    kind = _ERRORS.get(response.status_code, BackendError)
+    code, field, detail = kind.code, None, f"the registry answers {response.status_code}"
+    if response.headers.get("content-type", "").startswith("application/problem+json"):
+        with _reading("problem"):
+            problem = json.loads(_capped(response, MAX_PROBLEM_BYTES))
+            code, detail = _line(problem["code"])[:64], _line(problem["detail"])
+            field = None if problem["field"] is None else _line(problem["field"])[:128]
+    raise kind(detail, code=code, field=field)
+
+
+def _capped(response: httpx.Response, limit: int) -> bytes:
+    parts, size = [], 0
+    for part in response.iter_bytes():
+        size += len(part)
+        if size > limit:
+            raise BackendError(f"the registry's answer is longer than {limit} bytes", code="protocol")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _lines(response: httpx.Response) -> Iterator[bytes]:
+    rest, size = b"", 0
+    for part in response.iter_bytes():
+        size += len(part)
+        *lines, rest = (rest + part).split(b"\n")
+        if size > MAX_BATCH_BYTES or max(map(len, [rest, *lines])) > MAX_LINE_BYTES:
+            raise BackendError("the registry's answer is too long", code="protocol")
+        yield from lines
+    if rest:
+        raise BackendError("the registry's answer is cut off", code="protocol")
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turns what an answer of another form raises into BackendError (``protocol``)."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, IndexError, MalformedError) as e:
+        raise BackendError(f"the registry's {what} is not of its form", code="protocol") from e
+
+
+def _logged(value: Json) -> LoggedAt:
+    return LoggedAt(_whole(value["leaf"]), _whole(value["size"]), _text(value["checkpoint"]).encode())
+
+
+def _chain(value: Json) -> tuple[ChainIdentity, str]:
+    names = ("chain", "genesis", "contract", "publisher")
+    return ChainIdentity(*(_text(value[name]) for name in names)), _text(value["operator_class"])
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("no whole number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
+
+
+def _line(value: object) -> str:
+    """Reads text for people: what is not printable is left out."""
+    return "".join(c for c in _text(value)[:MAX_TEXT_CHARS] if c.isprintable())
