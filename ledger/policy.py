@@ -112,17 +112,21 @@ def verify_checkpoint(note: Note, policy: Policy) -> tuple[Checkpoint, tuple[str
     checkpoint = parse_text(note.text)
     own = [key for key in policy.logs if key.name == checkpoint.origin]
     if not own:
-        raise VerificationError(f"the trust file names no log {shown(checkpoint.origin)}", code="checkpoint")
+        raise _refused(f"the trust file names no log {shown(checkpoint.origin)}")
     if not any(_signed(note, key) for key in own):
-        raise VerificationError(f"no trusted key of {checkpoint.origin} signed this checkpoint", code="checkpoint")
+        raise _refused(f"no trusted key of {checkpoint.origin} signed this checkpoint")
     cosigned = {name for name, key in policy.witnesses.items() if _signed(note, key)}
     reached = set(cosigned)
     for name, group in policy.groups.items():
         if sum(member in reached for member in group.members) >= group.threshold:
             reached.add(name)
     if policy.quorum != NO_QUORUM and policy.quorum not in reached:
-        raise VerificationError(f"the witnesses' quorum {policy.quorum} is not reached", code="checkpoint")
+        raise _refused(f"the witnesses' quorum {policy.quorum} is not reached")
     return checkpoint, tuple(sorted(cosigned))
+
+
+def _refused(message: str) -> VerificationError:
+    return VerificationError(message, code="checkpoint", field="checkpoint")
 
 
 def _signed(note: Note, key: VerifierKey) -> bool:
