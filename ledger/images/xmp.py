@@ -320,8 +320,8 @@ def strip_private(rdf: etree._Element) -> tuple[str, ...]:
 def write(rdf: etree._Element, *, limit: int | None = None, size: int | None = None) -> tuple[bytes, bytes]:
     """Returns the packet of `rdf` and, where it would exceed `limit` bytes, the ExtendedXMP that takes the rest.
 
-    The largest foreign properties go into the extension first.  With `size` the packet is padded to just
-    that length if it fits; else it is followed by 2,048 bytes of padding, or what `limit` leaves.
+    The largest foreign properties go into the extension first.  With `size` a packet
+    without extension is padded to just that length if it fits; else it is followed by 2,048 bytes of padding, or what `limit` leaves.
 
     Raises:
         RefusedError: ``too-large``: what may not be moved is longer than `limit`.
@@ -339,7 +339,7 @@ def write(rdf: etree._Element, *, limit: int | None = None, size: int | None = N
             raise RefusedError(
                 f"needs {len(body)} bytes, {limit} fit into this file", code="too-large", field="xmp"
             )
-    if size is not None and len(body) + len(_TRAILER) <= size:
+    if size is not None and not extended and len(body) + len(_TRAILER) <= size:
         padding = size - len(body) - len(_TRAILER)
     else:
         padding = PADDING if limit is None else min(PADDING, limit - len(body) - len(_TRAILER))
