@@ -618,6 +618,7 @@ class World:
     status_issued: int = STATUS_ISSUED
     token_signer: SigningKey = REGISTRY_2
     manifest_signer: SigningKey = CREATOR_2
+    second: tuple[SigningKey, SigningKey] = (OTHER, OTHER)
     manifests: Sequence[bytes] = MANIFESTS
     between: Sequence[Statement] = ()
     late: Sequence[Statement] = ()
@@ -625,6 +626,7 @@ class World:
     files: Sequence[bytes] = FILES
     anchored_size: int | None = None
     origin: str = ORIGIN
+    named: str = ""
     registry: SigningKey = REGISTRY
 
     def statement(self, kind: str, by: SigningKey, body: Object, signer: SigningKey | None = None) -> Statement:
@@ -657,7 +659,7 @@ class World:
             self.statement("key", CREATOR, key_add_body(CREATOR.did, CREATOR_2, recovery=False)),
             self.statement("status", self.registry, status),
             self.statement("manifest", CREATOR, manifest_body(self.manifests[0]), self.manifest_signer),
-            self.statement("manifest", OTHER, manifest_body(self.manifests[1])),
+            self.statement("manifest", self.second[0], manifest_body(self.manifests[1]), self.second[1]),
             *self.between,
             self.statement("token", self.registry, {"token": digest_encode(digest)}, self.token_signer),
             self.statement("record", STRANGER, {"kind": "watch", "refs": [], "evidence": None}),
@@ -679,7 +681,7 @@ class World:
             tuple(tree.consistency_proof(size)),
             anchor_record(self.origin, size, tree.root(size)),
         )
-        note = sign_checkpoint(Checkpoint(self.origin, len(tree), tree.root()), LOG)
+        note = sign_checkpoint(Checkpoint(self.named or self.origin, len(tree), tree.root()), LOG)
         status = sign_packed_status(self.status_uri, self.packed[self.lst], self.status_issued, self.status_signer)
         return format_token_bundle(self.sd_jwt, self.files, note, carried, status, [anchor])
 
@@ -801,8 +803,8 @@ def bundle_cases(packed: dict[str, str]) -> list[Case]:
         edited("form-index-float", "malformed", "bundle.leaves.index", put("leaves.0.index", 0.0)),
         # Statements, checkpoint, tree.
         edited("statement-unsigned", "bad-signature", "leaf 4", unsigned),
-        edited("checkpoint-changed", "checkpoint", None, lines),
-        case("checkpoint-of-another-log", "checkpoint", None, origin="other.example/log"),
+        edited("checkpoint-changed", "checkpoint", "checkpoint", lines),
+        case("checkpoint-of-another-log", "checkpoint", "checkpoint", origin="other.example/log"),
         edited("path-short", "leaf-path", "leaf 4", shortened),
         edited("path-of-the-neighbor", "leaf-path", "leaf 4", swapped),
         edited("leaf-moved", "leaf-path", "leaf 7", put("leaves.6.index", 7)),
@@ -821,6 +823,15 @@ def bundle_cases(packed: dict[str, str]) -> list[Case]:
         ),
         case("registry-key-left-out", "key-invalid", "leaf 6", left_out=[1]),
         case("registry-key-revoked-before", "key-invalid", "leaf 7", between=[revoke_token_key]),
+        case("checkpoint-names-another-log", "wrong-log", "leaf 0", origin="other.example/log", named=ORIGIN),
+        case(
+            "registry-key-never-added",
+            "key-invalid",
+            "leaf 5",
+            left_out=[1],
+            second=(REGISTRY, STRANGER),
+            token_signer=REGISTRY,
+        ),
         case("creator-key-never-added", "key-invalid", "leaf 4", manifest_signer=STRANGER),
         case("status-by-a-stranger", "void", "leaf 8", late=[stranger_status]),
         # The token.

@@ -128,6 +128,14 @@ def test_status_in_the_past_that_nothing_shows() -> None:
     assert not about(result.asserted, "revoked or suspended")
 
 
+def test_an_anchor_before_the_status_leaf_does_not_date_the_list() -> None:
+    data = world(anchored_size=3, status_issued=vectors.STATUS_ISSUED - 2 * STATUS_SECONDS)
+    record = parse_token_bundle(data).anchors[0].record
+    trust = TRUST.with_block(vectors.CHAIN, vectors.GENESIS, keccak256(record.header))
+    result = verify_token_bundle(data, trust, vectors.NOW, at=vectors.NOW - 300)
+    assert about(result.not_checked, "whether the token was revoked")
+
+
 def test_there_is_no_status_of_the_future() -> None:
     with pytest.raises(ValueError, match="after the clock"):
         verify_token_bundle(GOOD, TRUST, vectors.NOW, at=vectors.NOW + 1)
