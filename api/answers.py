@@ -25,7 +25,7 @@ from ledger.ports import AnchorRow, ManifestRecord
 from ledger.receipt import parse_record, verify_record
 from ledger.registry.proving import MAX_RECORD_BYTES
 from ledger.registry.service import ClaimFound
-from ledger.terms import Terms
+from ledger.terms import parse_terms
 
 Value: TypeAlias = dict[str, Any]
 Version: TypeAlias = tuple[int, int, int]
@@ -46,7 +46,6 @@ class Answers:
         self._guard = threading.Lock()
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._kept_of: Version | None = None
-        self._license = lru_cache(maxsize=1024)(license_summary)
         self._anchor = lru_cache(maxsize=1024)(self._make_anchor)
 
     def changed(self) -> None:
@@ -67,7 +66,7 @@ class Answers:
     def resolve(self, digest: bytes) -> bytes:
         """Renders the answer to one digest, and keeps it."""
         before = self.version
-        answer = next(self.resolve_many([digest]))
+        [answer] = next(self.resolve_many([digest]))
         with self._guard:
             if self._kept_of != before:
                 self._kept.clear()
@@ -77,20 +76,24 @@ class Answers:
                 self._kept.popitem(last=False)
         return answer
 
-    def resolve_many(self, digests: Sequence[bytes]) -> Iterator[bytes]:
-        """Renders the answers to up to 10,000 digests, in order."""
+    def resolve_many(self, digests: Sequence[bytes]) -> Iterator[list[bytes]]:
+        """Renders the answers to up to 10,000 digests, in order, ``CHUNK`` at a time."""
         for at in range(0, len(digests), CHUNK):
             chunk = digests[at : at + CHUNK]
             size, claims = self._claims(chunk)
-            anchors: dict[int, Value | None] = {}
-            for digest in chunk:
-                found = []
-                for claim in claims[digest]:
-                    leaf = claim.match.leaf
-                    if leaf not in anchors:
-                        anchors[leaf] = self.anchor_of(leaf)
-                    found.append(self._claim(claim, anchors[leaf]))
-                yield orjson.dumps({"digest": digest_encode(digest), "size": size, "claims": found})
+            anchors = {
+                leaf: self.anchor_of(leaf) for leaf in {c.match.leaf for found in claims.values() for c in found}
+            }
+            yield [
+                orjson.dumps(
+                    {
+                        "digest": digest_encode(digest),
+                        "size": size,
+                        "claims": [self._claim(claim, anchors[claim.match.leaf]) for claim in claims[digest]],
+                    }
+                )
+                for digest in chunk
+            ]
 
     def _claims(self, digests: Sequence[bytes]) -> tuple[int, dict[bytes, list[ClaimFound]]]:
         """Returns claims and the size they are of; the log is held only if it grows at every try."""
@@ -113,7 +116,7 @@ class Answers:
             "contested": claim.contested,
             "creator": creator_summary(header, claim.identity),
             "manifest": self.manifest_summary(record, header),
-            "license": self._license(claim.terms),
+            "license": license_summary(claim.terms.data),
             "attribution": {"text": header.required_attribution_text, "url": header.attribution_url},
             "path": entry.path,
             "media_type": entry.media_type,
@@ -134,10 +137,6 @@ class Answers:
             "created_at": time_encode(header.created_at),
             "supersedes": list(state.supersedes) if state else [],
         }
-
-    def license_of(self, terms: Terms) -> Value:
-        """Returns a license in short, with the answer to *may I train on it*."""
-        return self._license(terms)
 
     def anchor_of(self, leaf: int) -> Value | None:
         """Returns the earliest anchor that covers a leaf."""
@@ -171,8 +170,10 @@ def creator_summary(header: Header, level: str | None) -> Value:
     return {"id": header.creator_id, "name": header.creator_name, "identity": level}
 
 
-def license_summary(terms: Terms) -> Value:
-    """Returns a license in short; the words on training are those of the license text."""
+@lru_cache(maxsize=1024)
+def license_summary(data: bytes) -> Value:
+    """Returns the license with these terms in short; the words on training are those of the license text."""
+    terms = parse_terms(data)
     answer, conditions = training(terms)
     return {
         "id": terms.license_id,

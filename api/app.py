@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, Final
 
 from anyio import CapacityLimiter
@@ -21,12 +23,12 @@ from api.composition import open_registry
 from api.middleware import Limits, SecurityHeaders
 from api.problems import add_problem_handlers
 from api.quota import Quota
-from api.routes import access, log, publishing, resolving
-from api.schemas import ProblemDetails
+from api.routes import access, log, publishing, reading, resolving, tokens
+from api.schemas import read_by_routes
 from api.settings import Settings, check_settings
 from ledger.assertion import TOKEN_PATH
 
-COSTS: Final = {TOKEN_PATH: 10, "/v1/manifests": 10, "/v1/statements": 10}
+COSTS: Final = {TOKEN_PATH: 10, "/v1/manifests": 10, "/v1/statements": 10, "/v1/tokens": 10}
 """Units of the address quota; everything else costs one."""
 
 DESCRIPTION: Final = """\
@@ -72,12 +74,16 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.address_quota = Quota(settings.address_per_minute)
     app.state.subject_quota = Quota(settings.subject_per_minute)
-    add_problem_handlers(app)
-    for router in (resolving.router, publishing.router, access.router, log.router):
+    pages = import_module("api.web") if find_spec("api.web") else None
+    add_problem_handlers(app, getattr(pages, "problem_page", None))
+    if pages is not None:
+        app.include_router(pages.router)
+    for router in (resolving.router, publishing.router, access.router, reading.router, tokens.router, log.router):
         app.include_router(router)
     caps = {
         "/v1/manifests": settings.max_manifest_bytes + publishing.ENVELOPE_BYTES,
         "/v1/resolve": resolving.MAX_BATCH_BYTES,
+        "/v1/tokens": tokens.MAX_REQUEST_BYTES,
     }
     app.add_middleware(Limits, caps=caps, quota=app.state.address_quota, costs=COSTS)
     app.add_middleware(SecurityHeaders)
@@ -97,9 +103,7 @@ def _describe(app: FastAPI) -> None:
                 license_info=app.license_info,
                 routes=app.routes,
             )
-            components = schema.setdefault("components", {})
-            problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-            components.setdefault("schemas", {})["ProblemDetails"] = problem
+            schema["components"]["schemas"].update(read_by_routes())
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -1,7 +1,7 @@
 """Two pure ASGI middlewares: security headers on every answer; caps and the address quota before a body is read.
 
 A body's cap belongs to its path.  A ``Content-Length`` beyond it is refused at once; a body without one is counted
-while it arrives.  The address quota counts what costs work (``/v1/``, ``/oauth/``); tiles and pages are files.
+while it arrives.  The address quota is for what costs work (``/v1/``, ``/oauth/``, ``/status/``), not for files.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Limits:
         await self.app(scope, counted, send)
 
     def _refusal(self, scope: Scope, path: str) -> Problem | None:
-        if path.startswith(("/v1/", "/oauth/")):
+        if path.startswith(("/v1/", "/oauth/", "/status/")):
             client = scope.get("client")
             wait = self.quota.take(network_of(client[0] if client else ""), self.costs.get(path, 1))
             if wait:

@@ -7,10 +7,10 @@ programs, `field` what of the request it is about, or null.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -29,6 +29,8 @@ from ledger.errors import (
 
 PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
+
+API_PATHS: Final = ("/v1/", "/oauth/", "/status/", "/tile/", "/.well-known/")
 
 _STATUSES: Final[tuple[tuple[type[TrainmarkError], int], ...]] = (
     (MalformedError, 400),
@@ -75,6 +77,10 @@ class Problem:
         return Response(orjson.dumps(self.value()), self.status, headers, PROBLEM_TYPE)
 
 
+Page: TypeAlias = Callable[[Request, Problem], Response]
+"""Shows a problem to people, with its status and headers."""
+
+
 class ProblemError(TrainmarkError):
     """An answer that no error of the core stands for: 401, 413, 429 and OAuth's own."""
 
@@ -104,31 +110,35 @@ def too_big(limit: int) -> Problem:
     return Problem(413, "too-big", f"at most {limit} bytes are taken here", "body", {"Connection": "close"})
 
 
-async def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, TrainmarkError)
-    return problem_of(error).response()
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "http")
-    return Problem(error.status_code, code, str(error.detail), None, error.headers or {}).response()
-
-
-async def _validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+def _validation(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return Problem(400, "malformed", str(first["msg"]), place).response()
+    return Problem(400, "malformed", str(first["msg"]), ".".join(str(part) for part in first["loc"]))
 
 
-async def _internal(request: Request, error: Exception) -> Response:
-    return Problem(500, "internal", "an error of this server; it was written to its log").response()
+def _http(error: HTTPException) -> Problem:
+    code = _CODES.get(error.status_code, "http")
+    return Problem(error.status_code, code, str(error.detail), None, error.headers or {})
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Makes every error of `app` a problem."""
-    app.add_exception_handler(TrainmarkError, _ours)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(Exception, _internal)
+def _problem(error: Exception) -> Problem:
+    match error:
+        case TrainmarkError():
+            return problem_of(error)
+        case HTTPException():
+            return _http(error)
+        case RequestValidationError():
+            return _validation(error)
+        case _:
+            return Problem(500, "internal", "an error of this server; it was written to its log")
+
+
+def add_problem_handlers(app: FastAPI, page: Page | None = None) -> None:
+    """Makes every error of `app` a problem; outside the API, whoever prefers HTML gets it as `page` shows it."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        problem = _problem(error)
+        is_page = not request.url.path.startswith(API_PATHS) and "text/html" in request.headers.get("accept", "")
+        return page(request, problem) if page is not None and is_page else problem.response()
+
+    for kind in (TrainmarkError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, handle)

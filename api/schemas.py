@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 
 from api.problems import PROBLEM_TYPE
 
 Answer = Literal["yes", "no", "ask"]
+State = Literal["void", "ended", "disputed", "withdrawing", "listed", "logged"]
 
 
 class _Model(BaseModel):
@@ -112,7 +114,7 @@ class ClaimAnswer(_Model):
     leaf: int
     entry: int
     kind: Literal["provenance", "published", "content"]
-    state: Literal["void", "ended", "disputed", "withdrawing", "listed", "logged"]
+    state: State
     contested: bool
     creator: Creator
     manifest: ManifestSummary
@@ -227,6 +229,164 @@ class Health(_Model):
     warning: str | None
 
 
+class LicensePage(_Model):
+    """Licenses by digest; `next` is the cursor of the next page, null at the end."""
+
+    items: list[LicenseSummary]
+    next: str | None
+
+
+class DatasetSummary(_Model):
+    """A manifest in short; `received_at` is this server's clock and proves nothing."""
+
+    leaf: int
+    state: State
+    creator: Creator
+    manifest: ManifestSummary
+    license: LicenseSummary
+    entry_count: int
+    received_at: str
+
+
+class Dataset(DatasetSummary):
+    """A manifest with its header as it was signed, and its earliest anchor, at a log size."""
+
+    size: int
+    header: dict[str, Any]
+    anchor: AnchorSummary | None
+
+
+class DatasetPage(_Model):
+    """Manifests; `next` is the cursor of the next page, null at the end."""
+
+    items: list[DatasetSummary]
+    next: int | None
+
+
+class EntryPage(_Model):
+    """Entries (docs/format.md, section 2); `next` is the cursor of the next page, null at the end."""
+
+    items: list[dict[str, Any]]
+    next: int | None
+
+
+class PartyKey(_Model):
+    """A key of a party: it counts for leaves after `added` (-1: from the start) up to `revoked` (null: still)."""
+
+    key: str
+    recovery: bool
+    added: int
+    revoked: int | None
+    since: int | None
+
+
+class Party(DatasetPage):
+    """What the log says of a party at a size, with its public manifests; at most 100 keys."""
+
+    id: str
+    name: str | None
+    identity: Literal["self", "domain", "attested"] | None
+    size: int
+    keys: list[PartyKey]
+
+
+class Waiting(_Model):
+    """A manifest that no rule decides."""
+
+    leaf: int
+    title: str
+    version: str
+    creator: Creator
+    manifest: str
+    decision: Literal["list", "reject", "wait"]
+    reasons: list[str]
+    received_at: str
+
+
+class ReviewPage(_Model):
+    """What waits for a person; `next` is the cursor of the next page, null at the end."""
+
+    items: list[Waiting]
+    next: int | None
+
+
+class LicenseeName(_Model):
+    """Who a token is issued to; disclosed only where its holder wants."""
+
+    name: str
+    id: str
+
+
+class TokenPrice(_Model):
+    """What was paid, in the currency's smallest unit."""
+
+    currency: str = Field(examples=["EUR"])
+    minor: int
+
+
+class TokenIssue(_Model):
+    """What a creator grants: `files` null means all files of the manifests, `holder` is the licensee's did:key (null:
+    attribution only, no uses)."""
+
+    manifests: list[int] = Field(min_length=1, max_length=64)
+    files: list[str] | None
+    holder: str | None
+    licensee: LicenseeName | None
+    price: TokenPrice | None
+    uses: list[str]
+    audience: Literal["any", "non-commercial", "research"]
+    purpose: str
+    expires_at: str = Field(examples=["2027-11-24T00:00:00Z"])
+
+
+class IssuedToken(_Model):
+    """The digest of a token's issuer-signed JWT, and the leaf that logs it."""
+
+    token: str
+    leaf: int
+
+
+class LicenseName(_Model):
+    """Which license."""
+
+    id: str
+    digest: str
+
+
+TokenWord = Literal["valid", "revoked", "suspended", "refused"]
+
+
+class TokenSummary(IssuedToken):
+    """A token in short."""
+
+    creator: str
+    license: LicenseName
+    uses: list[str]
+    files: int
+    issued_at: str
+    expires_at: str
+    status: TokenWord
+
+
+class TokenPage(_Model):
+    """Tokens; `next` is the cursor of the next page, null at the end."""
+
+    items: list[TokenSummary]
+    next: int | None
+
+
+class TokenStatus(_Model):
+    """The status of a token."""
+
+    status: Literal["valid", "revoked", "suspended"]
+
+
+class TokenBundle(BaseModel):
+    """`*.token.json` (docs/format.md, section 6)."""
+
+    trainmark: Literal["token/v1"]
+
+
 _PHRASES = {
     400: "Not in the format",
     401: "No token, or no proof of who asks",
@@ -263,5 +423,15 @@ def form_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
+def read_by_routes() -> dict[str, Any]:
+    """Returns the schemas FastAPI does not find by itself: what ``json_body``, ``form_body`` and ``problems`` name."""
+    models: tuple[type[BaseModel], ...] = (ProblemDetails, TokenRequest, Publication, TokenIssue, TokenStatus)
+    _, schema = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    definitions: dict[str, Any] = schema["$defs"]
+    return definitions

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Annotated, Final
 
 import orjson
@@ -50,12 +51,14 @@ async def resolve_many(request: Request, answers: Answering) -> Response:
     wait = quota.take(network_of(client), max(1, len(digests) // DIGESTS_PER_UNIT))
     if wait:
         raise ProblemError(too_many("too many digests from this address", wait))
-    return StreamingResponse(_lines(answers.resolve_many(digests)), 200, {"Cache-Control": "no-store"}, NDJSON)
+    chunks = answers.resolve_many(digests)
+    first: list[bytes] = await run_in_threadpool(next, chunks, [])  # what fails here is still told as a problem
+    return StreamingResponse(_lines(chain([first], chunks)), 200, {"Cache-Control": "no-store"}, NDJSON)
 
 
-def _lines(answers: Iterator[bytes]) -> Iterator[bytes]:
-    for answer in answers:
-        yield answer + b"\n"
+def _lines(chunks: Iterable[list[bytes]]) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield b"".join(answer + b"\n" for answer in chunk)
 
 
 def _read_lines(body: bytes) -> list[bytes]:

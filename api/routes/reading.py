@@ -1,0 +1,179 @@
+"""Licenses, datasets, creators, and what waits for a person; every list has a limit and a cursor."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from api import schemas
+from api.access import require
+from api.answers import Answers, creator_summary, license_summary, public_records
+from api.composition import Running
+from api.routes.support import IMMUTABLE, JSON, Answering, Before, DigestPath, Limit, Registry, answer
+from ledger.encoding import digest_decode, digest_encode, time_encode
+from ledger.errors import NotFoundError, RefusedError
+from ledger.keys import did_decode
+from ledger.ports import Access, ManifestRecord
+
+router = APIRouter(tags=["read"])
+
+TEXT: Final = "text/plain; charset=utf-8"
+MAX_KEYS: Final = 100
+
+
+@router.get("/v1/licenses", response_model=schemas.LicensePage, responses=schemas.problems(400, 429, 503))
+def licenses(
+    running: Registry,
+    limit: Limit = 20,
+    after: Annotated[str | None, Query(description="The cursor of the page before")] = None,
+) -> Response:
+    """Licenses, by digest."""
+    found = running.registry.catalog.licenses(None if after is None else digest_decode(after, "after"), limit)
+    items = [license_summary(running.registry.terms(digest)[0].data) for digest in found]
+    return answer({"items": items, "next": digest_encode(found[-1]) if len(found) == limit else None})
+
+
+@router.get(
+    "/v1/licenses/{digest}",
+    response_class=Response,
+    responses={200: {"content": {JSON: {}, "text/plain": {}}}, **schemas.problems(400, 404, 429, 503)},
+)
+def license_(digest: DigestPath, request: Request, running: Registry) -> Response:
+    """The terms, byte for byte; or, with `.txt` behind the digest or `Accept: text/plain`, the text people read."""
+    wants_text = digest.endswith(".txt") or request.headers.get("accept", "").startswith("text/plain")
+    terms, text = running.registry.terms(digest_decode(digest.removesuffix(".txt")))
+    headers = {"Cache-Control": IMMUTABLE, "Vary": "Accept"}
+    return Response(text, 200, headers, TEXT) if wants_text else Response(terms.data, 200, headers, JSON)
+
+
+@router.get("/v1/datasets", response_model=schemas.DatasetPage, responses=schemas.problems(400, 429, 503))
+def datasets(answers: Answering, running: Registry, limit: Limit = 20, before: Before = None) -> Response:
+    """Public manifests of all states, newest first."""
+    found = public_records(running, before, limit)
+    items = [dataset_summary(answers, record, state) for record, state in found]
+    return answer({"items": items, "next": found[-1][0].leaf if len(found) == limit else None})
+
+
+def dataset_summary(answers: Answers, record: ManifestRecord, state: str) -> dict[str, Any]:
+    """Returns a manifest in short."""
+    registry = answers.running.registry
+    header = registry.header(record)
+    with registry.log.fold_lock:
+        level = registry.log.fold.identities.get(record.by)
+    return {
+        "leaf": record.leaf,
+        "state": state,
+        "creator": creator_summary(header, level[1].level if level else None),
+        "manifest": answers.manifest_summary(record, header),
+        "license": license_summary(registry.terms(record.license)[0].data),
+        "entry_count": header.entry_count,
+        "received_at": time_encode(record.received_at),
+    }
+
+
+LeafPath = Annotated[int, Path(ge=0, description="Index of a manifest leaf")]
+
+
+@router.get("/v1/datasets/{leaf}", response_model=schemas.Dataset, responses=schemas.problems(400, 404, 429, 503))
+def dataset(leaf: LeafPath, answers: Answering, running: Registry) -> Response:
+    """A manifest: its header as it was signed, state, anchor, and how many entries say what."""
+    record, state = running.registry.manifest(leaf)
+    value = dataset_summary(answers, record, state)
+    value["size"] = running.registry.log.head.size
+    value["header"] = orjson.Fragment(record.header)
+    value["anchor"] = answers.anchor_of(leaf)
+    return answer(value)
+
+
+@router.get(
+    "/v1/datasets/{leaf}/entries", response_model=schemas.EntryPage, responses=schemas.problems(400, 404, 429, 503)
+)
+def entries(
+    leaf: LeafPath,
+    running: Registry,
+    limit: Limit = 20,
+    after: Annotated[int, Query(ge=-1, description="The cursor of the page before")] = -1,
+) -> Response:
+    """The entries of a manifest in their order, as they are in its tree."""
+    running.registry.manifest(leaf)
+    found = running.registry.catalog.entries(leaf, after + 1, limit)
+    following = after + len(found) if len(found) == limit else None
+    return answer({"items": [orjson.Fragment(entry) for entry in found], "next": following})
+
+
+@router.get("/v1/creators/{did}", response_model=schemas.Party, responses=schemas.problems(400, 429, 503))
+def creator(
+    did: Annotated[str, Path(description="did:key of a party's first key")],
+    answers: Answering,
+    running: Registry,
+    limit: Limit = 20,
+    before: Before = None,
+) -> Response:
+    """What the log says of a party: its keys, what the registry vouches for, and its public manifests, newest first. A
+    did without any leaf is a party as well; its only key is itself."""
+    did_decode(did, "did")
+    with running.registry.log.fold_lock:
+        fold = running.registry.log.fold
+        level = fold.identities.get(did)
+        known = list(fold.keys.get(did, {}).values())[:MAX_KEYS]
+        leaves = [m.index for m in fold.manifests.values() if m.by == did and (before is None or m.index < before)]
+        size = fold.size
+    items = _of_party(answers, running, sorted(leaves, reverse=True), limit)
+    keys = [
+        {"key": key.key, "recovery": key.recovery, "added": key.added, "revoked": key.revoked, "since": key.since}
+        for key in known
+    ]
+    value = {
+        "id": did,
+        "name": items[0]["creator"]["name"] if items else None,
+        "identity": level[1].level if level else None,
+        "size": size,
+        "keys": keys or [{"key": did, "recovery": False, "added": -1, "revoked": None, "since": None}],
+        "items": items,
+        "next": items[-1]["leaf"] if len(items) == limit else None,
+    }
+    return answer(value)
+
+
+def _of_party(answers: Answers, running: Running, leaves: list[int], limit: int) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for leaf in leaves:
+        try:
+            items.append(dataset_summary(answers, *running.registry.manifest(leaf)))
+        except NotFoundError:
+            continue
+        if len(items) == limit:
+            break
+    return items
+
+
+@router.get("/v1/reviews", response_model=schemas.ReviewPage, responses=schemas.problems(400, 401, 403, 429, 503))
+def reviews(
+    running: Registry,
+    access: Annotated[Access, Depends(require("statement"))],
+    limit: Limit = 20,
+    before: Before = None,
+) -> Response:
+    """Manifests that wait for a person, newest first, with the reasons; for the registry's own key."""
+    if access.subject != running.registry.identity.did:
+        raise RefusedError("only the registry's own people see what waits", code="forbidden")
+    found = running.registry.waiting(before, limit)
+    items = []
+    for record, decision in found:
+        header = running.registry.header(record)
+        items.append(
+            {
+                "leaf": record.leaf,
+                "title": header.title,
+                "version": header.version,
+                "creator": creator_summary(header, None),
+                "manifest": digest_encode(record.manifest),
+                "decision": decision.outcome,
+                "reasons": list(decision.reasons),
+                "received_at": time_encode(record.received_at),
+            }
+        )
+    following = found[-1][0].leaf if len(found) == limit else None
+    return answer({"items": items, "next": following}, cache="no-store")
