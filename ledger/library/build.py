@@ -227,7 +227,7 @@ def build_manifest(
     return Built(
         manifest,
         outcome,
-        skipped,
+        tuple(skip for skip in skipped if folder / skip.path != place.library.parent),
         tuple(_conflict(path, record.conflict) for path, record in records.items() if record.conflict),
         {path: record.stripped for path, record in records.items() if record.stripped},
         tuple(path for path, record in records.items() if not record.examined),
@@ -341,11 +341,14 @@ class Memory:
         descriptor = os.open(self._journal, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             os.ftruncate(descriptor, self._size)  # what a crash cut off goes, before anything follows it
-            self._size += os.pwrite(descriptor, line, self._size)
+            written = 0
+            while written < len(line):  # the last bytes of a full disk are taken, and the next write tells
+                written += os.pwrite(descriptor, line[written:], self._size + written)
         except OSError as e:
             raise BackendError(f"cannot write {shown_path(self._journal)}: {e.strerror}", field="journal") from e
         finally:
             os.close(descriptor)
+        self._size += len(line)
 
 
 def _salt(entry: Entry) -> str:

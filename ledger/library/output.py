@@ -51,6 +51,7 @@ from ledger.manifests import (
     MAX_MANIFEST_BYTES,
     Attribution,
     Entry,
+    Header,
     Manifest,
     format_attribution,
     format_manifest,
@@ -172,8 +173,8 @@ class Staging:
                 if foreign:
                     more = f" and {len(foreign) - 1} more files" if len(foreign) > 1 else ""
                     raise ConflictError(
-                        f"{shown_path(self.out)} holds {shown_path(foreign[0])}{more}, which Trainmark did not write; move"
-                        " that away first, or choose another folder",
+                        f"{shown_path(self.out)} holds {shown_path(foreign[0])}{more}, which Trainmark did not write;"
+                        " move that away first, or choose another folder",
                         code="output-folder",
                         field="out",
                     )
@@ -276,7 +277,8 @@ def verify_library(out_dir: Path, progress: Progress | None = None) -> VerifiedL
     1. The manifest is well formed and its entries are those of its header.
     2. Each statement is signed, and one by the creator is for no log.
     3. Terms and text are those of the header, and name each other.
-    4. Each copy has its published hash, content hash and metadata (inside or in a sidecar) that name its original.
+    4. Each copy has its published hash, content hash and metadata (inside or in a sidecar) that names its
+       original, license and creator.
     5. Each attribution manifest verifies by itself and is of this manifest.
 
     Whether a key was valid then, and what became of the manifest, is in the log and not checked here.
@@ -307,7 +309,7 @@ def verify_library(out_dir: Path, progress: Progress | None = None) -> VerifiedL
         if progress:
             progress(index, total)
         try:
-            _check_copy(out_dir, entry)
+            _check_copy(out_dir, manifest.header, entry)
         except _FILE_ERRORS as e:
             problems.append(Problem(entry.path, e.code, str(e)))
         try:
@@ -321,7 +323,7 @@ def verify_library(out_dir: Path, progress: Progress | None = None) -> VerifiedL
     return VerifiedLibrary(manifest, terms, license_text, foreign_files(out_dir, manifest))
 
 
-def _check_copy(folder: Path, entry: Entry) -> None:
+def _check_copy(folder: Path, header: Header, entry: Entry) -> None:
     data = read_file(folder / entry.path, MAX_FILE_BYTES + MAX_SIDECAR_BYTES, "file")
     if sha256(data) != entry.published_hash:
         raise VerificationError("not the published copy of the manifest", code="file-mismatch", field="published_hash")
@@ -336,8 +338,14 @@ def _check_copy(folder: Path, entry: Entry) -> None:
             found = read_rights(data)
         except TrainmarkError as e:
             raise NotFoundError("no sidecar, and no metadata can be read from the copy", field="sidecar") from e
-    if found.get("trainmark:provenance_hash") != digest_encode(entry.provenance_hash):
-        raise VerificationError("the metadata is of another original", code="file-mismatch", field="provenance_hash")
+    wanted = {
+        "provenance_hash": digest_encode(entry.provenance_hash),
+        "license_digest": digest_encode(header.license_digest),
+        "creator_id": header.creator_id,
+    }
+    for key, value in wanted.items():
+        if found.get(f"trainmark:{key}") != value:
+            raise VerificationError("the metadata says something else", code="file-mismatch", field=key)
 
 
 def _check_attribution(path: Path, wanted: Attribution) -> None:
