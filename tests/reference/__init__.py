@@ -4,10 +4,10 @@ Written from docs/format.md and the standards that it names, with the standard l
 shares no line with the packages it checks and imports none of them (``test_reference.py`` holds that).  Simple and slow
 is right here: trees are built by the recursive definitions of the RFCs, files are read whole.
 
-Each module raises ``RefusedError`` with the code of the step that refuses (docs/format.md, section 6) and returns
+Each module raises ``RefutedError`` with the code of the step that refuses (docs/format.md, section 6) and returns
 plain values.  It makes nothing that is signed, opens no connection and knows no clock.
 
-    refused     the one error
+    refuted     the one error
     jcs         canonical JSON (RFC 8785 in the profile of section 0), digests, base64url
     ed25519     the strict check of signatures, did:key
     merkle      RFC 9162 trees, from their recursive definitions

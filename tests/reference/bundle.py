@@ -27,7 +27,7 @@ from .jcs import (
     parse,
 )
 from .note import Checkpoint, Policy, parse_note, parse_policy, verify_checkpoint
-from .refused import require
+from .refuted import require
 from .statement import Keys, Statement, fold_keys, read_statement, verify_statement, void_reason
 
 _ANCHOR_CLASSES = ["development", "testnet", "public", "authority"]
@@ -99,7 +99,7 @@ def parse_trust(data: bytes) -> Trust:
     """Reads ``trust.json``.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     fields = as_object(parse(data), ["trainmark", "policy", "registry", "anchors", "blocks"], "trust")
     as_word(fields["trainmark"], ["trust/v1"], "trust.trainmark")
@@ -128,7 +128,7 @@ def verify_bundle(data: bytes, trust: Trust, block_hashes: Collection[str] = (),
     """Checks a proof bundle (``*.proof.json``).
 
     Raises:
-        RefusedError: with the code of the first step that refuses.
+        RefutedError: with the code of the first step that refuses.
     """
     # 1 malformed
     bundle = as_object(parse(data), _BUNDLE, "bundle")
@@ -224,7 +224,7 @@ def read_leaves(value: Json, size: int) -> list[Leaf]:
     """The carried leaves, ascending by index, all below the size of the checkpoint.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     leaves = []
     for item in as_list(value, "leaves"):
@@ -242,7 +242,7 @@ def verify_leaves(leaves: Sequence[Leaf], checkpoint: Checkpoint) -> None:
     """Each carried leaf is in the tree of the checkpoint.
 
     Raises:
-        RefusedError: ``leaf-path``.
+        RefutedError: ``leaf-path``.
     """
     for leaf in leaves:
         hashed = merkle.leaf_hash(leaf.statement.data)
@@ -270,7 +270,7 @@ def read_anchors(value: Json) -> list[Anchor]:
     """The carried anchors, at most two.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     anchors = []
     for item in as_list(value, "anchors"):
@@ -297,7 +297,7 @@ def verify_anchors(
     """Checks the anchors and enters what they show into the result.
 
     Raises:
-        RefusedError: ``anchor``.
+        RefutedError: ``anchor``.
     """
     for anchor in anchors:
         require(anchor.size <= checkpoint.size, "anchor", "an anchor of a size beyond the checkpoint")

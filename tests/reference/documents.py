@@ -28,7 +28,7 @@ from .jcs import (
     digest_bytes,
     parse,
 )
-from .refused import RefusedError, require
+from .refuted import RefutedError, require
 from .statement import Statement, read_statement, verify_statement
 
 MAX_MANIFEST_BYTES = 128 * 2**20
@@ -134,7 +134,7 @@ def check_header(value: Json) -> dict[str, Json]:
     """A header of the exact shape.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     header = as_object(value, _HEADER, "header")
     as_word(header["type"], ["manifest"], "header.type")
@@ -158,7 +158,7 @@ def check_entry(value: Json) -> dict[str, Json]:
     """An entry of the exact shape.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     entry = as_object(value, _ENTRY, "entry")
     _path(entry["path"])
@@ -188,7 +188,7 @@ def check_terms(value: Json) -> dict[str, Json]:
     """License terms of the exact shape.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     terms = as_object(value, _TERMS, "terms")
     as_word(terms["type"], ["license"], "terms.type")
@@ -223,7 +223,7 @@ def verify_entry(header: dict[str, Json], entry: dict[str, Json], index: int, pa
     """The entry is number ``index`` of the header's tree; root and count come from the header.
 
     Raises:
-        RefusedError: ``entry-path``.
+        RefutedError: ``entry-path``.
     """
     size = as_integer(header["entry_count"], "header.entry_count")
     root = digest_bytes(header["entries_root"], "header.entries_root")
@@ -234,7 +234,7 @@ def verify_file_digest(file_digest: str, kind: str, entry: dict[str, Json]) -> N
     """The digest is the one that the entry holds under this kind.
 
     Raises:
-        RefusedError: ``file-mismatch``.
+        RefutedError: ``file-mismatch``.
     """
     held = entry[f"{as_word(kind, ['provenance', 'published', 'content'], 'kind')}_hash"]
     require(held is not None and held == file_digest, "file-mismatch", f"the entry holds another {kind} hash")
@@ -244,7 +244,7 @@ def verify_manifest(data: bytes) -> Manifest:
     """A whole ``dataset_manifest.json``: shapes, order, paths, root and count, every statement on it.
 
     Raises:
-        RefusedError: with the code of the step.
+        RefutedError: with the code of the step.
     """
     require(len(data) <= MAX_MANIFEST_BYTES, "malformed", "a manifest of more than 128 MiB")
     file = as_object(parse(data), ["trainmark", "header", "entries", "statements"], "manifest")
@@ -273,7 +273,7 @@ def verify_attribution(data: bytes) -> dict[str, Json]:
     """An attribution file: signature and membership; neither time nor state.
 
     Raises:
-        RefusedError: with the code of the step.
+        RefutedError: with the code of the step.
     """
     file = as_object(parse(data), _ATTRIBUTION, "attribution")
     as_word(file["trainmark"], ["attribution/v1"], "trainmark")
@@ -296,13 +296,13 @@ def check_time(value: object, field: str) -> int:
     """A time ``YYYY-MM-DDTHH:MM:SSZ`` as seconds since 1970.
 
     Raises:
-        RefusedError: another form, or no such day or time.
+        RefutedError: another form, or no such day or time.
     """
     text = as_pattern(value, r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", field)
     try:
         return int(datetime.fromisoformat(text[:-1] + "+00:00").timestamp())
     except ValueError as error:
-        raise RefusedError("malformed", f"{field}: no such time") from error
+        raise RefutedError("malformed", f"{field}: no such time") from error
 
 
 def _verify_about(statement: Statement, header: dict[str, Json]) -> None:

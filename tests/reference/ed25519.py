@@ -12,7 +12,7 @@ import functools
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from .refused import RefusedError, require
+from .refuted import RefutedError, require
 
 P = 2**255 - 19
 D = -121665 * pow(121666, P - 2, P) % P
@@ -28,7 +28,7 @@ def verify(public: bytes, message: bytes, signature: bytes, code: str = "bad-sig
     """Checks a signature over a message.
 
     Raises:
-        RefusedError: with ``code``: a key or signature that is not canonical, a key of small order, a false signature.
+        RefutedError: with ``code``: a key or signature that is not canonical, a key of small order, a false signature.
     """
     require(len(public) == 32 and _is_acceptable(public), code, "not a canonical key of full order")
     require(len(signature) == 64, code, f"a signature of {len(signature)} bytes")
@@ -36,7 +36,7 @@ def verify(public: bytes, message: bytes, signature: bytes, code: str = "bad-sig
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except InvalidSignature as error:
-        raise RefusedError(code, "the signature does not fit the bytes and the key") from error
+        raise RefutedError(code, "the signature does not fit the bytes and the key") from error
 
 
 def did_encode(public: bytes) -> str:
@@ -48,7 +48,7 @@ def did_decode(did: object, field: str) -> bytes:
     """The 32 bytes of the Ed25519 public key that a did:key names.
 
     Raises:
-        RefusedError: another did method, another kind of key, another spelling, a key that ``verify`` would refuse.
+        RefutedError: another did method, another kind of key, another spelling, a key that ``verify`` would refuse.
     """
     require(isinstance(did, str) and did.startswith(_PREFIX), "malformed", f"{field}: not a did:key")
     decoded = _base58_decode(str(did)[len(_PREFIX) :], field)

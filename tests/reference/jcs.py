@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from .refused import RefusedError, require
+from .refuted import RefutedError, require
 
 Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
 
@@ -35,26 +35,26 @@ def canonical(value: Json) -> bytes:
     """Writes a value as RFC 8785 does.
 
     Raises:
-        RefusedError: a float, an integer beyond 2^53-1, a lone surrogate, or no JSON value at all.
+        RefutedError: a float, an integer beyond 2^53-1, a lone surrogate, or no JSON value at all.
     """
     try:
         return _write(value).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise RefusedError("malformed", "text holds a lone surrogate") from error
+        raise RefutedError("malformed", "text holds a lone surrogate") from error
 
 
 def parse(data: bytes) -> Json:
     """Reads canonical JSON of the profile, nothing else.
 
     Raises:
-        RefusedError: not UTF-8, not JSON, a key twice, a float, or other bytes than ``canonical`` gives for the value.
+        RefutedError: not UTF-8, not JSON, a key twice, a float, or other bytes than ``canonical`` gives for the value.
     """
     try:
         value: Json = json.loads(
             data.decode("utf-8"), object_pairs_hook=_pairs, parse_float=_no_float, parse_constant=_no_float
         )
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise RefusedError("malformed", f"not JSON: {error}") from error
+        raise RefutedError("malformed", f"not JSON: {error}") from error
     _check_profile(value, 0)
     require(canonical(value) == data, "malformed", "not the canonical form of its value")
     return value
@@ -69,7 +69,7 @@ def digest_bytes(value: object, field: str) -> bytes:
     """The raw 32 bytes of ``sha256:<hex>``.
 
     Raises:
-        RefusedError: another form.
+        RefutedError: another form.
     """
     require(isinstance(value, str) and _DIGEST.fullmatch(value) is not None, "malformed", f"{field}: not a digest")
     return bytes.fromhex(str(value)[7:])
@@ -91,7 +91,7 @@ def b64url_decode(text: object, field: str, length: int | None = None) -> bytes:
     """Strict base64url without padding; ``length`` is the number of bytes it must give.
 
     Raises:
-        RefusedError: other characters, padding, bits left over, another length.
+        RefutedError: other characters, padding, bits left over, another length.
     """
     require(isinstance(text, str) and _BASE64URL.fullmatch(text) is not None, "malformed", f"{field}: not base64url")
     encoded = str(text)
@@ -106,12 +106,12 @@ def b64_decode(text: str, field: str) -> bytes:
     """Strict standard base64 with padding (RFC 4648, section 4).
 
     Raises:
-        RefusedError: anything that encoding the result would not give back.
+        RefutedError: anything that encoding the result would not give back.
     """
     try:
         data = base64.b64decode(text.encode("ascii"), validate=True)
     except ValueError as error:
-        raise RefusedError("malformed", f"{field}: not base64") from error
+        raise RefutedError("malformed", f"{field}: not base64") from error
     require(base64.b64encode(data).decode("ascii") == text, "malformed", f"{field}: not the canonical base64")
     return data
 
@@ -120,7 +120,7 @@ def as_object(value: object, keys: Sequence[str], field: str) -> dict[str, Json]
     """An object with exactly these keys (section 0, rule 3).
 
     Raises:
-        RefusedError: another type, an unknown or a missing key.
+        RefutedError: another type, an unknown or a missing key.
     """
     require(isinstance(value, dict), "malformed", f"{field}: not an object")
     assert isinstance(value, dict)
@@ -132,7 +132,7 @@ def as_list(value: object, field: str) -> list[Json]:
     """A list.
 
     Raises:
-        RefusedError: another type.
+        RefutedError: another type.
     """
     require(isinstance(value, list), "malformed", f"{field}: not a list")
     assert isinstance(value, list)
@@ -143,7 +143,7 @@ def as_text(value: object, field: str) -> str:
     """A string.
 
     Raises:
-        RefusedError: another type.
+        RefutedError: another type.
     """
     require(isinstance(value, str), "malformed", f"{field}: not a string")
     return str(value)
@@ -153,7 +153,7 @@ def as_integer(value: object, field: str, least: int = 0, most: int = MAX_INTEGE
     """An integer of a range; true and false are none.
 
     Raises:
-        RefusedError: another type, out of range.
+        RefutedError: another type, out of range.
     """
     require(isinstance(value, int) and not isinstance(value, bool), "malformed", f"{field}: not an integer")
     assert isinstance(value, int)
@@ -165,7 +165,7 @@ def as_boolean(value: object, field: str) -> bool:
     """True or false.
 
     Raises:
-        RefusedError: another type.
+        RefutedError: another type.
     """
     require(isinstance(value, bool), "malformed", f"{field}: neither true nor false")
     return bool(value)
@@ -175,7 +175,7 @@ def as_word(value: object, words: Sequence[str], field: str) -> str:
     """One of some words.
 
     Raises:
-        RefusedError: another value.
+        RefutedError: another value.
     """
     require(isinstance(value, str) and value in words, "malformed", f"{field}: not one of {list(words)}")
     return str(value)
@@ -185,7 +185,7 @@ def as_pattern(value: object, pattern: str, field: str) -> str:
     """A string that a regular expression matches whole.
 
     Raises:
-        RefusedError: another type or text.
+        RefutedError: another type or text.
     """
     require(isinstance(value, str) and re.fullmatch(pattern, value) is not None, "malformed", f"{field}: not {pattern}")
     return str(value)
@@ -209,7 +209,7 @@ def _write(value: object) -> str:
         # RFC 8785, 3.2.3: by the UTF-16 code units of the keys.
         keys = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
         return "{" + ",".join(_write_text(key) + ":" + _write(value[key]) for key in keys) + "}"
-    raise RefusedError("malformed", f"{type(value).__name__} is no value of the profile")
+    raise RefutedError("malformed", f"{type(value).__name__} is no value of the profile")
 
 
 def _write_text(text: str) -> str:
@@ -224,7 +224,7 @@ def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 
 def _no_float(text: str) -> Json:
-    raise RefusedError("malformed", f"{text}: a number of the profile is an integer")
+    raise RefutedError("malformed", f"{text}: a number of the profile is an integer")
 
 
 def _check_profile(value: Json, depth: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from .refused import require
+from .refuted import require
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -57,7 +57,7 @@ def verify_inclusion(index: int, size: int, hashed: bytes, path: Sequence[bytes]
     """RFC 9162, 2.1.3.2: the leaf with this hash is number ``index`` of the tree of that size and root.
 
     Raises:
-        RefusedError: with ``code``.
+        RefutedError: with ``code``.
     """
     require(0 <= index < size, code, f"leaf {index} of a tree of size {size}")
     fn, sn, r = index, size - 1, hashed
@@ -82,7 +82,7 @@ def verify_consistency(
     """RFC 9162, 2.1.4.2: the second tree begins with the first one; an empty proof when they are the same.
 
     Raises:
-        RefusedError: with ``code``.
+        RefutedError: with ``code``.
     """
     require(0 < first <= second, code, f"from size {first} to {second}")
     if first == second:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from . import ed25519
 from .jcs import MAX_INTEGER, b64_decode
-from .refused import RefusedError, require
+from .refuted import RefutedError, require
 
 LOG_KEY, WITNESS_KEY = 0x01, 0x04
 MAX_SIGNATURES = 64
@@ -83,7 +83,7 @@ def parse_vkey(text: str) -> VerifierKey:
     """Reads a verifier key of type 01 or 04.
 
     Raises:
-        RefusedError: another form or type, or a key id that is not that of name and key.
+        RefutedError: another form or type, or a key id that is not that of name and key.
     """
     parts = text.split("+", 2)
     require(len(parts) == 3, "malformed", "a verifier key is name+keyid+key")
@@ -101,12 +101,12 @@ def parse_note(data: bytes) -> Note:
     """Splits a note into its text and its signature lines; checks no signature.
 
     Raises:
-        RefusedError: not a signed note.
+        RefutedError: not a signed note.
     """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RefusedError("malformed", "a note that is not UTF-8") from error
+        raise RefutedError("malformed", "a note that is not UTF-8") from error
     require(all(c >= " " or c == "\n" for c in text), "malformed", "a note with a control character")
     cut = text.rfind("\n\n")
     require(cut >= 0 and text.endswith("\n"), "malformed", "a note without a blank line or a last newline")
@@ -119,7 +119,7 @@ def verify_note(note: Note, keys: Sequence[VerifierKey]) -> list[VerifierKey]:
     """The keys that signed; signatures of unknown keys are ignored.
 
     Raises:
-        RefusedError: a signature of a known key is false, or no known key signed.
+        RefutedError: a signature of a known key is false, or no known key signed.
     """
     signers = []
     for signature in note.signatures:
@@ -135,7 +135,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """Reads the text of a checkpoint: origin, size, root, and no extension line.
 
     Raises:
-        RefusedError: another form.
+        RefutedError: another form.
     """
     lines = text.split("\n")
     require(len(lines) == 4 and lines[3] == "" and all(lines[:3]), "malformed", "a checkpoint has three lines")
@@ -152,7 +152,7 @@ def parse_policy(text: str) -> Policy:
     """Reads a tlog-policy file.
 
     Raises:
-        RefusedError: a line that is none of the format, a name before its definition, a key twice, no single quorum.
+        RefutedError: a line that is none of the format, a name before its definition, a key twice, no single quorum.
     """
     require(all(c in "\t\n" or " " <= c != "\x7f" for c in text), "malformed", "policy: a control character")
     found = _PolicyLines()
@@ -173,7 +173,7 @@ def verify_checkpoint(data: bytes, policy: Policy) -> Checkpoint:
     """Checks a checkpoint: signed by a log of the policy that has the name of the origin, cosigned by the quorum.
 
     Raises:
-        RefusedError: ``malformed``, or ``checkpoint`` with the reason.
+        RefutedError: ``malformed``, or ``checkpoint`` with the reason.
     """
     note = parse_note(data)
     checkpoint = parse_checkpoint(note.text)
@@ -229,7 +229,7 @@ def _policy_line(items: list[str], found: _PolicyLines) -> None:
             require(name == "none" or name in defined, "malformed", f"policy: {name!r} is not defined before")
             found.quorums.append(name)
         case _:
-            raise RefusedError("malformed", f"policy: not a line of the format: {items[0]}")
+            raise RefutedError("malformed", f"policy: not a line of the format: {items[0]}")
 
 
 def _key_of_kind(text: str, kind: int) -> VerifierKey:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from Crypto.Hash import keccak
 
 from .jcs import Json, as_integer, as_list, as_object, as_pattern, as_text, as_word
-from .refused import require
+from .refuted import require
 
 Rlp: TypeAlias = "bytes | list[Rlp]"
 
@@ -56,7 +56,7 @@ def rlp_decode(data: bytes) -> Rlp:
     """Reads RLP that ``rlp_encode`` would have written, nothing behind it.
 
     Raises:
-        RefusedError: another form.
+        RefutedError: another form.
     """
     value, end = _rlp_item(data, 0, 0)
     require(end == len(data), "malformed", "RLP with bytes left over")
@@ -68,7 +68,7 @@ def verify_trie(root: bytes, key: bytes, nodes: Sequence[bytes]) -> bytes:
     """The value at ``key`` of the trie with that root; each node is used exactly once, root first.
 
     Raises:
-        RefusedError: ``anchor``.
+        RefutedError: ``anchor``.
     """
     left = list(nodes)
     node = _next_node(root, left, is_root=True)
@@ -113,7 +113,7 @@ def read_record(value: Json) -> dict[str, Json]:
     """The fields of an ``evm`` record, of the exact shape.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     record = as_object(value, _RECORD, "record")
     as_word(record["kind"], ["evm"], "record.kind")
@@ -133,7 +133,7 @@ def verify_record(value: Json) -> Anchored:
     """The anchor that a record proves, up to the trust in its block hash.
 
     Raises:
-        RefusedError: ``malformed`` for the record itself, ``anchor`` for what it holds.
+        RefutedError: ``malformed`` for the record itself, ``anchor`` for what it holds.
     """
     record = read_record(value)
     encoded = _unhex(record["header"])

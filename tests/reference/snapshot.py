@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from . import merkle
 from .jcs import Json, as_integer, as_list, as_object, as_pattern, as_text, digest_bytes, digest_list
-from .refused import require
+from .refuted import require
 
 KINDS = {"provenance": 1, "published": 2, "content": 3}
 STATES = {"listed": 1, "disputed": 2, "withdrawing": 3, "ended": 4, "contested": 5}
@@ -46,7 +46,7 @@ def parse_row(data: bytes) -> Row:
     """Reads a row.
 
     Raises:
-        RefusedError: another length, a kind or a state that does not exist.
+        RefutedError: another length, a kind or a state that does not exist.
     """
     require(len(data) == ROW_BYTES, "malformed", f"a row of {len(data)} bytes")
     kind, state = divmod(data[43], 16)
@@ -115,7 +115,7 @@ def read_proof(value: Json) -> dict[str, Json]:
     """The fields of a proof, of the exact shape.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     proof = as_object(value, _PROOF, "rows")
     as_integer(proof["leaf"], "rows.leaf")
@@ -136,7 +136,7 @@ def verify_rows(value: Json, snapshot: Mapping[str, Json], digest: bytes) -> lis
     """All rows of a digest in a logged snapshot, none if it holds none; ``snapshot`` is the body of its statement.
 
     Raises:
-        RefusedError: ``malformed`` for the shape, ``snapshot`` for what it holds.
+        RefutedError: ``malformed`` for the shape, ``snapshot`` for what it holds.
     """
     proof = read_proof(value)
     bits = as_integer(proof["bits"], "rows.bits")

@@ -26,7 +26,7 @@ from .jcs import (
     parse,
 )
 from .note import LOG_KEY, parse_vkey
-from .refused import RefusedError, require
+from .refuted import RefutedError, require
 
 MAX_BYTES = 4096
 STATEMENT = "application/vnd.trainmark.statement.v1+json"
@@ -125,7 +125,7 @@ def parse_statement(data: bytes) -> Statement:
     """Reads the bytes of a leaf.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     require(len(data) <= MAX_BYTES, "malformed", f"a statement of {len(data)} bytes")
     return read_statement(parse(data))
@@ -135,7 +135,7 @@ def read_statement(value: Json) -> Statement:
     """Reads a statement that was cut out of a file.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     fields = as_object(value, _KEYS, "statement")
     data = canonical(fields)
@@ -169,7 +169,7 @@ def verify_statement(statement: Statement) -> None:
     """Checks the signature of the statement by the key that it names.
 
     Raises:
-        RefusedError: ``bad-signature``.
+        RefutedError: ``bad-signature``.
     """
     fields = as_value(statement)
     payload = canonical({name: value for name, value in fields.items() if name != "sig"})
@@ -210,8 +210,8 @@ def replay(leaves: Sequence[bytes], origin: str, registry: str) -> tuple[dict[in
         try:
             statement = parse_statement(data)
             verify_statement(statement)
-        except RefusedError as refused:
-            void[index] = str(refused)
+        except RefutedError as refuted:
+            void[index] = str(refuted)
             continue
         keys = parties.setdefault(statement.by, Keys(statement.by))
         reason = void_reason(index, statement, origin, registry, valid, keys)
@@ -277,7 +277,7 @@ def _possession_holds(statement: Statement) -> bool:
     message = pae(POSSESSION, f"{statement.by} {key}".encode())
     try:
         ed25519.verify(ed25519.did_decode(key, "key"), message, proof)
-    except RefusedError:
+    except RefutedError:
         return False
     return True
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.reference import ed25519, jcs, merkle, note, receipt, snapshot, statement, tiles, token
-from tests.reference.refused import RefusedError
+from tests.reference.refuted import RefutedError
 from tests.reference.world import LOG, ORIGIN, WITNESS, Key, checkpoint, policy_text
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ class TestJcs:
         ],
     )
     def test_refuses_what_it_would_not_write(self, data: bytes) -> None:
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RefutedError) as caught:
             jcs.parse(data)
         assert caught.value.code == "malformed"
 
@@ -89,13 +89,13 @@ class TestJcs:
     @pytest.mark.parametrize("text", ["QQ==", "QR", "Q", "Q Q", "QQ\n", "Q+", "Q/", "ＱＱ"])
     def test_refuses_loose_base64url(self, text: str) -> None:
         assert jcs.b64url_decode("QQ", "field") == b"A"
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefutedError):
             jcs.b64url_decode(text, "field")
 
     @pytest.mark.parametrize("text", ["QQ", "QR==", "QQ==\n", "Q-==", "QQ==QQ=="])
     def test_refuses_loose_base64(self, text: str) -> None:
         assert jcs.b64_decode("QQ==", "field") == b"A"
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefutedError):
             jcs.b64_decode(text, "field")
 
 
@@ -162,7 +162,7 @@ class TestEd25519:
             (key, data, bytes([signed[0] ^ 1]) + signed[1:]),
             (key, data, bytes(64)),
         ):
-            with pytest.raises(RefusedError) as caught:
+            with pytest.raises(RefutedError) as caught:
                 ed25519.verify(*args)
             assert caught.value.code == "bad-signature"
 
@@ -170,9 +170,9 @@ class TestEd25519:
     def test_refuses_keys_that_are_not_canonical_or_of_small_order(self, public: str) -> None:
         key = bytes.fromhex(public)
         # R = the neutral element, S = 0: what OpenSSL accepts under several of these keys.
-        with pytest.raises(RefusedError, match="canonical key"):
+        with pytest.raises(RefutedError, match="canonical key"):
             ed25519.verify(key, b"", b"\x01" + bytes(63))
-        with pytest.raises(RefusedError, match="canonical key"):
+        with pytest.raises(RefutedError, match="canonical key"):
             ed25519.did_decode(ed25519.did_encode(key), "key")
 
     def test_its_arithmetic_is_that_of_the_curve(self) -> None:
@@ -224,7 +224,7 @@ class TestEd25519:
         ],
     )
     def test_refuses_other_dids(self, did: str) -> None:
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefutedError):
             ed25519.did_decode(did, "key")
 
 
@@ -287,7 +287,7 @@ class TestMerkle:
             wrong += [(index, size, hashes[index], bad, root) for bad in bad_paths]
             wrong += [(index, size, merkle.leaf_hash(b"no"), path, root), (index, size, hashes[index], path, bytes(32))]
             for args in wrong:
-                with pytest.raises(RefusedError):
+                with pytest.raises(RefutedError):
                     merkle.verify_inclusion(*args, "x")
 
     @pytest.mark.parametrize("second", range(1, 20))
@@ -302,7 +302,7 @@ class TestMerkle:
             wrong += [(first, second, bytes(32), root, proof), (first, second, old, bytes(32), proof)]
             wrong += [(0, second, old, root, proof), (second + 1, second, old, root, proof)]
             for args in wrong:
-                with pytest.raises(RefusedError):
+                with pytest.raises(RefutedError):
                     merkle.verify_consistency(*args, "x")
 
 
@@ -340,7 +340,7 @@ class TestNote:
         parsed = note.parse_note(QUASIMODO.encode())
         assert parsed.text.endswith("\n\ned è subito sera.\n")  # the last empty line divides
         assert [(s.name, len(s.signature)) for s in parsed.signatures] == [("quasimodo.example/salvatore", 64)]
-        with pytest.raises(RefusedError, match="no known key"):
+        with pytest.raises(RefutedError, match="no known key"):
             note.verify_note(parsed, [note.parse_vkey(PETER)])
 
     def test_the_cosigned_checkpoint_of_the_specification(self) -> None:
@@ -353,17 +353,17 @@ class TestNote:
 
     def test_a_false_signature_of_a_known_key_refuses_the_note(self) -> None:
         data = f"{PETER_TEXT}\n{PETER_LINE}".replace("problem is", "problem iz").encode()
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RefutedError) as caught:
             note.verify_note(note.parse_note(data), [note.parse_vkey(PETER)])
         assert caught.value.code == "checkpoint"
 
     def test_each_mangling_of_a_verifier_key_is_refused(self) -> None:
         for start, end in itertools.combinations(range(len(PETER) + 1), 2):
             if (start, end) != (0, len(PETER)):
-                with pytest.raises(RefusedError):
+                with pytest.raises(RefutedError):
                     note.parse_vkey(PETER[start:end])
         for i, character in enumerate(PETER):
-            with pytest.raises(RefusedError):
+            with pytest.raises(RefutedError):
                 note.parse_vkey(PETER[:i] + chr(ord(character) + 1) + PETER[i + 1 :])
 
     @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ class TestNote:
         ],
     )
     def test_refuses_what_is_no_signed_note(self, data: str) -> None:
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RefutedError) as caught:
             note.parse_note(data.encode())
         assert caught.value.code == "malformed"
 
@@ -404,18 +404,18 @@ class TestNote:
         ],
     )
     def test_refuses_what_is_no_checkpoint(self, text: str) -> None:
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefutedError):
             note.parse_checkpoint(text)
 
     def test_a_checkpoint_under_a_policy(self) -> None:
         policy = note.parse_policy(policy_text())
         assert note.verify_checkpoint(checkpoint([b"a", b"b"]).encode(), policy).size == 2
-        with pytest.raises(RefusedError, match="quorum"):
+        with pytest.raises(RefutedError, match="quorum"):
             note.verify_checkpoint(checkpoint([b"a"], with_witness=False).encode(), policy)
         without = note.parse_policy(f"log {LOG.vkey(ORIGIN, 1)}\nquorum none\n")
         assert note.verify_checkpoint(checkpoint([b"a"], with_witness=False).encode(), without).size == 1
         other = note.parse_policy(f"log {LOG.vkey('another.example', 1)}\nquorum none\n")
-        with pytest.raises(RefusedError, match="no known key"):
+        with pytest.raises(RefutedError, match="no known key"):
             note.verify_checkpoint(checkpoint([b"a"]).encode(), other)
 
     @pytest.mark.parametrize("threshold", ["any", "1", "2", "all"])
@@ -433,7 +433,7 @@ class TestNote:
         if threshold in ("any", "1"):
             assert note.verify_checkpoint(data, policy).size == 1
         else:
-            with pytest.raises(RefusedError, match="quorum"):
+            with pytest.raises(RefutedError, match="quorum"):
                 note.verify_checkpoint(data, policy)
 
     @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ class TestNote:
     def test_refuses_what_is_no_policy(self, tail: str) -> None:
         head = f"log {LOG.vkey(ORIGIN, 1)}\nwitness w1 {WITNESS.vkey('witness.example', 4)}\n"
         assert note.parse_policy(head + "quorum w1\n").quorum == "w1"
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefutedError):
             note.parse_policy(head + tail)
 
 
@@ -497,7 +497,7 @@ class TestTiles:
         ],
     )
     def test_refuses_other_paths(self, path: str) -> None:
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefutedError):
             tiles.parse_tile_path(path)
 
     def test_the_sizes_of_the_examples(self) -> None:
@@ -534,10 +534,10 @@ class TestTiles:
             data = file.read_bytes()
             first = 0 if level != "entries" else 2
             file.write_bytes(data[:first] + bytes([data[first] ^ 1]) + data[first + 1 :])
-            with pytest.raises(RefusedError):
+            with pytest.raises(RefutedError):
                 tiles.verify_folder(tmp_path, head)
             file.write_bytes(data)
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RefutedError) as caught:
             tiles.verify_folder(tmp_path, note.Checkpoint(ORIGIN, 550, bytes(32)))
         assert caught.value.code == "checkpoint"
 
@@ -545,18 +545,18 @@ class TestTiles:
         leaves = [b"leaf %d" % i for i in range(512)]
         _write(tmp_path, tiles.expected_tiles(leaves))
         head = note.Checkpoint(ORIGIN, 300, merkle.root(leaves[:300]))
-        with pytest.raises(RefusedError, match=re.escape("tile/1/000.p/1 is missing")):
+        with pytest.raises(RefutedError, match=re.escape("tile/1/000.p/1 is missing")):
             tiles.verify_folder(tmp_path, head)
         _write(tmp_path, {"tile/1/000.p/1": merkle.root(leaves[:256])})
         assert tiles.verify_folder(tmp_path, head) == leaves[:300]
         (tmp_path / "tile/0/001").unlink()
-        with pytest.raises(RefusedError, match="is missing"):
+        with pytest.raises(RefutedError, match="is missing"):
             tiles.verify_folder(tmp_path, head)
 
     @pytest.mark.parametrize("data", [b"\x00", b"\x00\x02a", b"\x00\x01a\x00"])
     def test_refuses_entry_bundles_that_end_early(self, data: bytes) -> None:
         assert tiles.split_entries(b"\x00\x01a\x00\x00\x00\x02bc") == [b"a", b"", b"bc"]
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefutedError):
             tiles.split_entries(data)
 
 
@@ -591,7 +591,7 @@ class TestReceipt:
         ["", "8100", "817f", "b800", "b801ff", "b90001ff", "f800", "c1", "c180c0", "c281", "8180ff", "bf" + "ff" * 8],
     )
     def test_refuses_other_rlp(self, data: str) -> None:
-        with pytest.raises(RefusedError):
+        with pytest.raises(RefutedError):
             receipt.rlp_decode(bytes.fromhex(data))
 
     def test_keccak(self) -> None:
@@ -626,11 +626,11 @@ class TestReceipt:
             assert found.hex() == root
             assert receipt.verify_trie(found, key, nodes) == value
             for wrong in (nodes[:-1], [*nodes, nodes[-1]], [*nodes, b"\xc0"], nodes[::-1] if len(nodes) > 1 else []):
-                with pytest.raises(RefusedError):
+                with pytest.raises(RefutedError):
                     receipt.verify_trie(found, key, wrong)
             for other in (b"x", b"", key + b"s", key[:-1], b"zebra"):
                 if other not in pairs:
-                    with pytest.raises(RefusedError):
+                    with pytest.raises(RefutedError):
                         receipt.verify_trie(found, other, nodes)
 
     def test_the_header_of_mainnet_block_1(self) -> None:
@@ -673,7 +673,7 @@ class TestToken:
         signed = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc"
         signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
         ed25519.verify(jcs.b64url_decode(self.X, "x"), signed.encode(), jcs.b64url_decode(signature, "signature"))
-        with pytest.raises(RefusedError, match="header"):
+        with pytest.raises(RefutedError, match="header"):
             token.parse_jwt(f"{signed}.{signature}", "dc+sd-jwt")
 
     def test_the_disclosure_of_rfc_9901_4_2_3(self) -> None:
@@ -693,13 +693,13 @@ class TestToken:
         array = token.inflate(jcs.b64url_decode(packed, "lst"), len(statuses) * bits // 8)
         assert [token.status_at(array, i, bits) for i in range(len(statuses))] == statuses
         for index in (-1, len(statuses)):
-            with pytest.raises(RefusedError):
+            with pytest.raises(RefutedError):
                 token.status_at(array, index, bits)
 
     def test_refuses_to_unpack_more_or_less_than_the_length(self) -> None:
         data = jcs.b64url_decode("eNo76fITAAPfAgc", "lst")
         for length, packed in ((2, data), (4, data), (3, data[:-1]), (3, data + b"\0"), (3, b"no zlib")):
-            with pytest.raises(RefusedError):
+            with pytest.raises(RefutedError):
                 token.inflate(packed, length)
 
 

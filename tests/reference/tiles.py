@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import merkle
 from .note import Checkpoint
-from .refused import RefusedError, require
+from .refuted import RefutedError, require
 
 WIDTH = 256
 
@@ -30,7 +30,7 @@ def parse_tile_path(text: str) -> tuple[str, int, int]:
     """Level, number and width of a tile's path.
 
     Raises:
-        RefusedError: any text that ``tile_path`` would not give.
+        RefutedError: any text that ``tile_path`` would not give.
     """
     match = re.fullmatch(r"tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([0-9]{1,3}))?", text)
     require(match is not None, "malformed", f"{text!r} is not the path of a tile")
@@ -47,7 +47,7 @@ def split_entries(data: bytes) -> list[bytes]:
     """The leaves of an entry bundle.
 
     Raises:
-        RefusedError: bytes are missing or left over.
+        RefutedError: bytes are missing or left over.
     """
     leaves = []
     while data:
@@ -80,7 +80,7 @@ def read_leaves(folder: Path, size: int) -> list[bytes]:
     """The leaves 0 to size-1 from the entry bundles in a folder; a full bundle serves for a partial one.
 
     Raises:
-        RefusedError: a bundle is missing, or holds fewer leaves than its path says.
+        RefutedError: a bundle is missing, or holds fewer leaves than its path says.
     """
     leaves: list[bytes] = []
     for number in range(-(-size // WIDTH)):
@@ -96,7 +96,7 @@ def verify_folder(folder: Path, checkpoint: Checkpoint) -> list[bytes]:
     """All leaves of a log, after every tile in the folder was checked against them and they against the checkpoint.
 
     Raises:
-        RefusedError: ``checkpoint`` where the leaves give another root; ``malformed`` where a file is missing, has no
+        RefutedError: ``checkpoint`` where the leaves give another root; ``malformed`` where a file is missing, has no
             path of the format, or holds anything else than the leaves say.
     """
     leaves = read_leaves(folder, checkpoint.size)
@@ -116,7 +116,7 @@ def _find(folder: Path, level: str, number: int, width: int) -> Path:
         path = folder / tile_path(level, number, candidate)
         if path.is_file():
             return path
-    raise RefusedError("malformed", f"{tile_path(level, number, width)} is missing")
+    raise RefutedError("malformed", f"{tile_path(level, number, width)} is missing")
 
 
 def _verify_file(name: str, data: bytes, leaves: list[bytes], hashes: list[bytes]) -> None:

@@ -31,7 +31,7 @@ from .jcs import (
     parse,
 )
 from .note import verify_checkpoint
-from .refused import RefusedError, require
+from .refuted import RefutedError, require
 from .statement import Statement, fold_keys, verify_statement
 
 VCT = "urn:trainmark:vct:attribution:1"
@@ -76,12 +76,12 @@ class Jwt:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An attribution token; ``digest`` is what its leaf in the log holds, ``presented`` all up to the key binding."""
+    """An attribution token; ``digest`` is what its leaf in the log holds, ``text`` all up to the last tilde."""
 
     digest: str
     claims: dict[str, Json]
     disclosed: dict[str, Json]
-    presented: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def parse_jwt(text: str, kind: str, keys: tuple[str, ...] = ("alg", "kid", "typ"
     """Splits a compact JWS of a type; its header holds exactly ``keys`` and is canonical.
 
     Raises:
-        RefusedError: ``malformed``.
+        RefutedError: ``malformed``.
     """
     parts = text.split(".")
     require(len(parts) == 3, "malformed", "a JWS has three parts")
@@ -118,7 +118,7 @@ def verify_jwt(jwt: Jwt, dids: Iterable[str]) -> None:
     """Checks the signature by the one of these keys (did:key) that ``kid`` names.
 
     Raises:
-        RefusedError: ``unknown-key`` or ``bad-signature``.
+        RefutedError: ``unknown-key`` or ``bad-signature``.
     """
     publics = {thumbprint(public): public for public in (ed25519.did_decode(did, "key") for did in dids)}
     kid = as_text(jwt.header["kid"], "header.kid")
@@ -130,12 +130,11 @@ def parse_token(text: str) -> tuple[Token, Jwt]:
     """Reads an SD-JWT: shape of the token, each disclosure used once; checks no signature and no time.
 
     Raises:
-        RefusedError: ``malformed`` or ``disclosure``.
+        RefutedError: ``malformed`` or ``disclosure``.
     """
     require(len(text) <= MAX_TOKEN_CHARACTERS and text.isascii(), "malformed", "a token that is too long or not ASCII")
     signed, *disclosures = text.split("~")
-    require(bool(disclosures), "malformed", "an SD-JWT holds a tilde")
-    disclosures.pop()  # the key binding, or nothing behind the last tilde
+    require(bool(disclosures) and disclosures.pop() == "", "malformed", "an SD-JWT ends with a tilde")
     jwt = parse_jwt(signed, "dc+sd-jwt")
     claims = _check_claims(parse(jwt.payload))
     listed = as_list(claims["_sd"], "_sd")
@@ -147,15 +146,14 @@ def parse_token(text: str) -> tuple[Token, Jwt]:
         require(hashed in listed, "disclosure", "a disclosure that the token does not list")
         require(name not in disclosed, "disclosure", f"{name} disclosed twice")
         disclosed[name] = value
-    presented = text[: text.rindex("~") + 1]
-    return Token(digest(signed.encode("ascii")), claims, disclosed, presented), jwt
+    return Token(digest(signed.encode("ascii")), claims, disclosed, text), jwt
 
 
 def verify_token(text: str, token_keys: Iterable[str], now: int) -> Token:
     """Checks a token by itself: form, signature, disclosures, time; neither log nor status.
 
     Raises:
-        RefusedError: ``malformed``, ``unknown-key``, ``bad-signature``, ``disclosure``, ``not-yet-valid``, ``expired``.
+        RefutedError: ``malformed``, ``unknown-key``, ``bad-signature``, ``disclosure``, ``not-yet-valid``, ``expired``.
     """
     token, jwt = parse_token(text)
     verify_jwt(jwt, token_keys)
@@ -165,12 +163,13 @@ def verify_token(text: str, token_keys: Iterable[str], now: int) -> Token:
 
 
 def verify_holder(text: str, token: Token, audience: str, nonce: str, now: int, most_age: int) -> None:
-    """Checks the key binding behind the last tilde: whoever presents the token holds the key of ``cnf``.
+    """Checks a verified token with a key binding behind its last tilde: who presents it holds the key of ``cnf``.
 
     Raises:
-        RefusedError: ``malformed`` or ``key-binding``; ``bad-signature``.
+        RefutedError: ``malformed`` or ``key-binding``; ``bad-signature``.
     """
-    binding = text[text.rindex("~") + 1 :]
+    binding = text.removeprefix(token.text)
+    require(text.startswith(token.text) and "~" not in binding, "key-binding", "another token, or more of it")
     confirmation = token.claims["cnf"]
     require(bool(binding) and isinstance(confirmation, dict), "key-binding", "nobody is bound, or nobody shows a key")
     assert isinstance(confirmation, dict)
@@ -181,7 +180,7 @@ def verify_holder(text: str, token: Token, audience: str, nonce: str, now: int, 
     require(claims["aud"] == audience and claims["nonce"] == nonce, "key-binding", "made for somebody else")
     issued = as_integer(claims["iat"], "kb.iat")
     require(now - most_age <= issued <= now, "key-binding", "made at another time")
-    hashed = b64url_encode(hashlib.sha256(token.presented.encode("ascii")).digest())
+    hashed = b64url_encode(hashlib.sha256(token.text.encode("ascii")).digest())
     require(claims["sd_hash"] == hashed, "key-binding", "made for another presentation")
 
 
@@ -194,7 +193,7 @@ def verify_files(data: bytes, claims: Mapping[str, Json]) -> list[bytes]:
     """The list of files of a token (``*.files``): 32 bytes each, ascending, as many as the token says, of its root.
 
     Raises:
-        RefusedError: ``files``.
+        RefutedError: ``files``.
     """
     require(len(data) % 32 == 0, "files", "not a list of 32-byte hashes")
     hashes = [data[i : i + 32] for i in range(0, len(data), 32)]
@@ -209,7 +208,7 @@ def verify_status_list(text: str, token_keys: Iterable[str], uri: str, now: int 
     """The unpacked bit array of a status list; ``now`` None leaves its time alone.
 
     Raises:
-        RefusedError: ``malformed``, ``unknown-key``, ``bad-signature``, ``status``.
+        RefutedError: ``malformed``, ``unknown-key``, ``bad-signature``, ``status``.
     """
     jwt = parse_jwt(text, "statuslist+jwt")
     claims = as_object(parse(jwt.payload), ["sub", "iat", "exp", "ttl", "status_list"], "status")
@@ -229,13 +228,13 @@ def inflate(data: bytes, length: int) -> bytes:
     """Unpacks zlib data (RFC 1950) that gives exactly ``length`` bytes.
 
     Raises:
-        RefusedError: ``status``.
+        RefutedError: ``status``.
     """
     stream = zlib.decompressobj()
     try:
         array = stream.decompress(data, length + 1)
     except zlib.error as error:
-        raise RefusedError("status", "not zlib data") from error
+        raise RefutedError("status", "not zlib data") from error
     ended = stream.eof and not stream.unused_data and not stream.unconsumed_tail
     require(ended and len(array) == length, "status", f"not a bit array of {length} bytes")
     return array
@@ -245,7 +244,7 @@ def status_at(array: bytes, index: int, bits: int = STATUS_BITS) -> int:
     """The status at an index, least significant bits of a byte first.
 
     Raises:
-        RefusedError: ``status``: out of range.
+        RefutedError: ``status``: out of range.
     """
     per_byte = 8 // bits
     require(0 <= index < len(array) * per_byte, "status", f"index {index} is out of range")
@@ -258,7 +257,7 @@ def verify_token_bundle(
     """Checks a token bundle (``*.token.json``); ``files`` is the list beside it where the bundle holds null.
 
     Raises:
-        RefusedError: with the code of the first check that refuses.
+        RefutedError: with the code of the first check that refuses.
     """
     bundle = as_object(parse(data), _BUNDLE, "bundle")
     as_word(bundle["trainmark"], ["token/v1"], "bundle.trainmark")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class RefusedError(Exception):
+class RefutedError(Exception):
     """What was given is not what it claims to be.
 
     ``code`` is the code of the step that refuses, as docs/format.md, section 6, names it; ``malformed`` where the bytes
@@ -20,7 +20,7 @@ def require(condition: bool, code: str, why: str) -> None:
     """Refuses with ``code`` unless the condition holds.
 
     Raises:
-        RefusedError: it does not.
+        RefutedError: it does not.
     """
     if not condition:
-        raise RefusedError(code, why)
+        raise RefutedError(code, why)
