@@ -29,6 +29,7 @@ EXIF_HEADER = b"Exif\0"  # and one padding byte, which some writers set to FF
 XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENSION_HEADER = b"http://ns.adobe.com/xmp/extension/\0"
 MPF_HEADER = b"MPF\0"
+PADDING_HEADER = b"padding\0"  # of the segment that keeps the place of a packet
 PHOTOSHOP_HEADER = b"Photoshop 3.0\0"
 
 MAX_PACKET = 65_502  # a segment's 65,533 data bytes less the XMP header (XMP part 3, 1.1.3)
@@ -193,8 +194,8 @@ def splice(data: bytes, jpeg: Jpeg, guid: str, main: bytes, extended: bytes) -> 
 
     The packet goes where the old one was, else behind the leading JFIF and Exif segments.  Maker notes
     may point from Exif to data behind EOI, so in a file with a trailer nothing may move between the two:
-    there the packet goes in front of Exif, and an old one behind Exif leaves fill bytes in its place
-    (T.81, B.1.1.2) unless the new one has its very length.  An MPF index is corrected.
+    there the packet goes in front of Exif, and an old one behind Exif becomes an APP15 segment of zeros unless
+    the new one has its very length.  An MPF index is corrected.
 
     Raises:
         MalformedError: the MPF index is damaged.
@@ -221,7 +222,7 @@ def splice(data: bytes, jpeg: Jpeg, guid: str, main: bytes, extended: bytes) -> 
     for segment in old:
         fill = b""
         if anchored and segment.start != place and segment.start > (exif or 0):
-            fill = b"\xff" * (segment.end - segment.start)
+            fill = _segment(APP15, PADDING_HEADER.ljust(segment.end - segment.body, b"\0"))
         edits.append((segment.start, segment.end, fill))
     return _edited(data, jpeg, edits)
 
@@ -241,7 +242,7 @@ def mpf_images(data: bytes, jpeg: Jpeg) -> list[tuple[int, int]]:
 
 
 def skeleton(data: bytes, jpeg: Jpeg, guid: str) -> list[bytes | memoryview]:
-    """Returns what a splice may not change: all but XMP and fill bytes, sizes and offsets of an MPF index blanked."""
+    """Returns what a splice may not change: all but XMP, its padding and fill bytes; MPF sizes and offsets blanked."""
     skipped = {(s.start, s.end) for s in packet_segments(data, jpeg)}
     if guid:
         skipped |= {(s.start, s.end) for s in extension_segments(data, jpeg, guid)}
@@ -249,6 +250,8 @@ def skeleton(data: bytes, jpeg: Jpeg, guid: str) -> list[bytes | memoryview]:
     view = memoryview(data)
     for segment in jpeg.segments:
         if (segment.start, segment.end) in skipped or segment.marker not in DROPPED:
+            continue
+        if segment.marker == APP15 and data.startswith(PADDING_HEADER, segment.body):
             continue
         body = bytearray(view[segment.start : segment.end])
         if segment.marker == APP2 and data.startswith(MPF_HEADER, segment.body):
