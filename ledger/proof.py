@@ -385,9 +385,10 @@ def _result(run: _Run) -> ProofResult:
         f"the license is {claim.terms.license_id} with exactly the terms carried here",
         f"the manifest is leaf {claim.leaf} of {origin}, which had {bundle.checkpoint.size} leaves",
     ]
-    review = fold.manifests[claim.leaf].reviews
-    if review:
-        proved.append(f"the registry's review at leaf {review[-1][0]} says {review[-1][1].outcome}")
+    manifest = fold.manifests.get(claim.leaf)  # None only where the steps that refuse a void leaf were left out
+    if manifest is not None and manifest.reviews:
+        index, review = manifest.reviews[-1]
+        proved.append(f"the registry's review at leaf {index} says {review.outcome}")
     not_checked = [
         f'that "{claim.header.creator_name}" is the name of {claim.header.creator_id}',
         "who owns the work: a log shows who said what and before when",

@@ -2,15 +2,15 @@
 
 Nothing is a mock: the stores are the in-memory reference of the ports, the chain is the embedded one, all statements
 are really signed.  ``World`` is one registry and its stores, which survive ``reopen`` as disks survive a crash;
-``Library`` is what a creator uploads; ``HandMadeLog`` is a log that nobody guards: whatever is handed in becomes a leaf,
-so that bundles can be built that an honest registry would never make.
+``Library`` is what a creator uploads; ``HandMadeLog`` is a log that nobody guards: whatever is handed in becomes a
+leaf, so that bundles can be built that an honest registry would never make.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from anchors.embedded import EmbeddedChain
 from ledger.canonical import Json, Object
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.encoding import b64url_encode, digest_encode, sha256, time_encode
+from ledger.errors import MalformedError, VerificationError
 from ledger.evidence import CarriedAnchor, CarriedLeaf
 from ledger.keys import SigningKey
 from ledger.manifests import Entry, Header, Manifest, entries_root, format_manifest, read_entry, read_header
@@ -25,7 +26,7 @@ from ledger.merkle import Tree, leaf_hash, leaf_hashes
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import format_policy, parse_policy
 from ledger.ports import AnchorRow, ChainIdentity
-from ledger.proof import Claim, format_proof
+from ledger.proof import STEPS, Claim, ProofResult, Step, format_proof, verify_proof
 from ledger.registry.anchoring import Anchoring
 from ledger.registry.listing import RULES_DIGEST
 from ledger.registry.log import Logged
@@ -166,12 +167,13 @@ class Library:
         creator: SigningKey,
         entries: Iterable[Entry],
         license_: tuple[Terms, bytes] | None = None,
-        **changes: Json,
+        header: Object | None = None,
     ) -> Library:
-        """Makes a library of these entries; `changes` are of the header."""
+        """Makes a library of these entries; `header` holds what is not as in ``header_fields``."""
         terms, text = license_ or license_of()
         ordered = tuple(sorted(entries, key=lambda e: e.path.encode()))
-        return cls(creator, read_header(header_fields(creator, terms, ordered, **changes)), ordered, terms, text)
+        fields = header_fields(creator, terms, ordered, **(header or {}))
+        return cls(creator, read_header(fields), ordered, terms, text)
 
     def statement(
         self, *, supersedes: tuple[int, ...] = (), log: str | None = ORIGIN, signer: SigningKey | None = None
@@ -194,9 +196,8 @@ def library(name: str, creator: SigningKey, count: int = 3, **changes: Json) -> 
     """Returns a library of `count` files named after `name`, each library a dataset of its own."""
     own = sha256(f"dataset {name}".encode()).hex()
     uuid = f"urn:uuid:{own[:8]}-{own[8:12]}-4{own[13:16]}-8{own[17:20]}-{own[20:32]}"
-    return Library.of(
-        creator, [entry(f"{name} {n}") for n in range(count)], **{"dataset_id": uuid, "title": name, **changes}
-    )
+    header: Object = {"dataset_id": uuid, "title": name, **changes}
+    return Library.of(creator, [entry(f"{name} {n}") for n in range(count)], header=header)
 
 
 @dataclass
@@ -333,11 +334,12 @@ def policy_text(who: Identity) -> str:
 
 def trust_in(who: Identity, chain: ChainIdentity | None = None) -> Trust:
     """Returns the trust file of somebody who chose this registry, and its chain if there is one."""
-    anchors = ()
-    if chain is not None:
-        anchors = (TrustedEvm(ANCHOR_CLASS, chain.chain, chain.genesis, chain.contract, chain.publisher),)
     text = policy_text(who)
-    return Trust(text, parse_policy(text), who.did, anchors, {})
+    trust = Trust(text, parse_policy(text), who.did, (), {})
+    if chain is None:
+        return trust
+    line = TrustedEvm(ANCHOR_CLASS, chain.chain, chain.genesis, chain.contract, chain.publisher)
+    return replace(trust, anchors=(line,))
 
 
 @dataclass
@@ -394,6 +396,16 @@ class HandMadeLog:
         """Returns a proof bundle of a claim, carrying all leaves unless told which."""
         found = dict(claim.entry.digests)[kind]
         return format_proof(found, kind, claim, self.note(), self.carried(*carry), anchors)
+
+
+def verdict(
+    data: bytes, trust: Trust, *, replay: Iterable[bytes] | None = None, steps: Sequence[Step] = STEPS
+) -> ProofResult | MalformedError | VerificationError:
+    """Returns what ``verify_proof`` says: its result, or its refusal.  Any other exception is a failure."""
+    try:
+        return verify_proof(data, trust, replay=replay, steps=steps)
+    except (MalformedError, VerificationError) as e:
+        return e
 
 
 def reading(data: bytes) -> Any:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from ledger.canonical import Object
 from ledger.encoding import sha256
 from ledger.errors import MalformedError, VerificationError
 from ledger.proof import STEPS, ProofResult, verify_proof
@@ -22,8 +22,8 @@ from ledger.registry.proving import prove
 from ledger.statements import key_add_body, manifest_body, sign_statement
 from ledger.trust import Trust, format_trust
 from tests.reference import bundle as reference
-from tests.reference.refused import RefusedError
-from tests.simulator import ORIGIN, World, dispute_body, key, library, reading, writing
+from tests.reference.refuted import RefutedError
+from tests.simulator import ORIGIN, World, dispute_body, key, library, reading, verdict, writing
 
 CODES = {step.code for step in STEPS} | {"void"}
 ALPHABETS = ("0123456789abcdef", "0123456789", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -47,7 +47,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         who = world.identity
         world.speak(who.key, "key", key_add_body(who.did, registry_second, recovery=False))
         pictures = library("pictures", eva, 5)
-        block = {"chain": "eip155:1", "number": 12, "hash": "0x" + sha256(b"a block").hex()}
+        block: Object = {"chain": "eip155:1", "number": 12, "hash": "0x" + sha256(b"a block").hex()}
         statement = sign_statement(
             "manifest", eva.did, second, ORIGIN, manifest_body(pictures.header.digest), known_block=block
         )
@@ -138,16 +138,18 @@ def test_the_bundle_itself_passes(story: Story) -> None:
 
 def test_a_change_in_one_place_is_refused(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     whole = verify_proof(story.data, story.trust)
+    assert len(whole.proved) == 5
     passed: dict[str, ProofResult] = {}
     codes: dict[str, int] = {}
     for where, changed in mutations(reading(story.data)):
-        try:
-            passed[where] = verify_proof(writing(changed), story.trust)
-        except (MalformedError, VerificationError) as e:
-            assert e.code in CODES, where
-            assert e.field, where
-            assert (e.code == "malformed") == isinstance(e, MalformedError), where
-            codes[e.code] = codes.get(e.code, 0) + 1
+        said = verdict(writing(changed), story.trust)
+        if isinstance(said, ProofResult):
+            passed[where] = said
+            continue
+        assert said.code in CODES, where
+        assert said.field, where
+        assert (said.code == "malformed") == isinstance(said, MalformedError), where
+        codes[said.code] = codes.get(said.code, 0) + 1
     refused = sum(codes.values())
     with capsys.disabled():
         print(f"\n{refused} changed bundles refused: {dict(sorted(codes.items()))}; {len(passed)} passed as less")
@@ -172,7 +174,7 @@ def test_a_change_in_one_place_is_refused(story: Story, capsys: pytest.CaptureFi
         assert passed[where].asserted, where
     assert passed["anchors: without 0"].logged_before is None
     for result in passed.values():
-        assert len(result.proved) < len(whole.proved) or result.asserted != whole.asserted or result.size == whole.size
+        assert set(result.proved) <= set(whole.proved)
 
 
 def test_what_a_bundle_leaves_out_comes_back_when_the_log_is_replayed(story: Story) -> None:
@@ -189,16 +191,15 @@ def test_no_change_to_the_header_of_a_block_shows_a_time(story: Story) -> None:
     accepted = 0
     for at in range(2, len(header)):
         record["header"] = flipped(header, at)
-        try:
-            result = verify_proof(writing(changed), story.trust)
-        except (MalformedError, VerificationError) as e:
-            assert e.code in {"malformed", "anchor"}
-        else:
-            accepted += 1
-            assert result.logged_before is None
-            assert result.anchors[0].time is None
-            assert not any("anchored" in sentence for sentence in result.proved)
-            assert any("its hash is not known to you" in sentence for sentence in result.not_checked)
+        said = verdict(writing(changed), story.trust)
+        if not isinstance(said, ProofResult):
+            assert said.code in {"malformed", "anchor"}
+            continue
+        accepted += 1
+        assert said.logged_before is None
+        assert said.anchors[0].time is None
+        assert not any("anchored" in sentence for sentence in said.proved)
+        assert any("its hash is not known to you" in sentence for sentence in said.not_checked)
     assert accepted > 100  # bytes that say nothing of receipts: the block hash alone stands for them
 
 
@@ -211,13 +212,11 @@ def test_without_the_block_no_time_is_shown(story: Story) -> None:
     assert any(sentence.startswith("before when the claim was logged") for sentence in result.not_checked)
     passed = 0
     for _, changed in mutations(reading(story.data)["anchors"]):
-        try:
-            result = verify_proof(writing({**reading(story.data), "anchors": changed}), story.blockless)
-        except (MalformedError, VerificationError):
-            continue
-        passed += 1
-        assert result.logged_before is None
-        assert not any("anchored" in sentence for sentence in result.proved)
+        said = verdict(writing({**reading(story.data), "anchors": changed}), story.blockless)
+        if isinstance(said, ProofResult):
+            passed += 1
+            assert said.logged_before is None
+            assert not any("anchored" in sentence for sentence in said.proved)
     assert passed
 
 
@@ -242,7 +241,7 @@ def test_bytes_changed_anywhere_are_refused(story: Story) -> None:
 
 
 def test_an_independent_verifier_agrees(story: Story) -> None:
-    """What passes here passes there.  What only this verifier refuses is listed: it asks for more than there must be."""
+    """What passes here passes there.  What only this verifier refuses is listed: it asks for a little more."""
     trust = reference.parse_trust(format_trust(story.trust))
     found = reference.verify_bundle(story.data, trust)
     assert {"file", "entry", "header", "terms", "signatures", "checkpoint", "leaves", "key", "log", "anchor"} <= (
@@ -267,14 +266,10 @@ def test_an_independent_verifier_agrees(story: Story) -> None:
 
 def verdicts(data: bytes, trust: Trust, reference_trust: reference.Trust) -> tuple[bool, bool]:
     """Returns whether this verifier accepts, and whether the reference does."""
-    try:
-        verify_proof(data, trust)
-        ours = True
-    except (MalformedError, VerificationError):
-        ours = False
+    ours = isinstance(verdict(data, trust), ProofResult)
     try:
         reference.verify_bundle(data, reference_trust)
         theirs = True
-    except RefusedError:
+    except RefutedError:
         theirs = False
     return ours, theirs
