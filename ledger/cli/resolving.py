@@ -77,9 +77,10 @@ def answer_lines(name: str, answer: dict[str, object]) -> list[str]:
         return [*lines, "  nobody claims this file here; unknown is not permission"]
     for claim in claims:
         training = claim["license"]["training"]
+        may = "under conditions" if training["answer"] == "conditions" else training["answer"]
         lines += [
             f"  {claim['creator']['name']} ({claim['creator']['id']})",
-            f"    may I train on it? {training['answer']}",
+            f"    may I train on it? {may}",
             *(f"      - {condition}" for condition in training["conditions"]),
             f"    license {claim['license']['id']}",
             f"    state {claim['state']}{', contested' if claim['contested'] else ''}",

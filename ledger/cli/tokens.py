@@ -15,7 +15,6 @@ from ledger.errors import MalformedError
 from ledger.library.files import read_file, replace_file
 from ledger.library.output import license_files, load_manifest
 from ledger.terms import AUDIENCES, USES
-from ledger.tokens.attribution import Licensee, Price
 from ledger.tokens.bundle import TokenResult, parse_token_bundle, verify_token_bundle
 from ledger.tokens.files import decode_files
 from ledger.trust import Trust
@@ -87,24 +86,31 @@ def issue(
     with RegistryClient(url) as client:
         client.authenticate(key, profile.did, ("token",))
         leaf = leaf_of(client, folder)
-        data = client.issue_token(
-            manifests=[leaf],
-            files=[by_path[path] for path in paths] or None,
-            holder=None if holder is None else read_holder(holder),
-            licensee=None if licensee is None else Licensee(*licensee),
-            price=None if price is None else Price(price[0], decimal_decode(price[1], "--price", MAX_SAFE_INTEGER)),
-            uses=sorted(set(uses)),
-            audience=audience or terms.audience,
-            purpose=purpose,
-            expires_at=int(time.time()) + days * DAY,
+        issued = client.issue_token(
+            {
+                "manifests": [leaf],
+                "files": sorted(digest_encode(by_path[path]) for path in paths) or None,
+                "holder": holder,
+                "licensee": None if licensee is None else {"name": licensee[0], "id": licensee[1]},
+                "price": None if price is None else {"currency": price[0], "minor": _minor(price[1])},
+                "uses": sorted(set(uses)),
+                "audience": audience or terms.audience,
+                "purpose": purpose,
+                "expires_at": time_encode(int(time.time()) + days * DAY),
+            }
         )
+        data = client.token(issued.digest)
     replace_file(output, data)
-    claims = parse_token_bundle(data).sd_jwt
+    count = parse_token_bundle(data).sd_jwt.token.files_count
     emit(
         as_json,
-        {"token": digest_encode(claims.digest), "file": str(output), "files": claims.token.files_count},
-        [f"{output}  token {digest_encode(claims.digest)} for {claims.token.files_count} files"],
+        {"token": digest_encode(issued.digest), "leaf": issued.leaf, "file": str(output), "files": count},
+        [f"{output}  {count} files; logged as leaf {issued.leaf}", f"token {digest_encode(issued.digest)}"],
     )
+
+
+def _minor(text: str) -> int:
+    return decimal_decode(text, "--price", MAX_SAFE_INTEGER)
 
 
 def verify_bundle(data: bytes, trust: Trust, now: int, files_path: Path | None, as_json: bool) -> TokenResult:
@@ -155,16 +161,3 @@ def token_lines(result: TokenResult) -> list[str]:
     ):
         lines += [f"  {title}:", *(f"    - {sentence}" for sentence in sentences)] if sentences else []
     return lines
-
-
-def read_holder(text: str) -> bytes:
-    """Reads a licensee's public key: a did:key.
-
-    Raises:
-        MalformedError: not one.
-    """
-    from ledger.keys import did_decode
-
-    if not text.startswith("did:key:"):
-        raise MalformedError("expected the licensee's did:key:z6Mk…", field="--holder")
-    return did_decode(text, "--holder")
