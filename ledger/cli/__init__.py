@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _failed(INTERRUPTED, "interrupted")
     except errors.TrainmarkError as error:
-        return _failed(exit_code(error), str(error))
+        return _failed(exit_code(error), f"{error} [{error.code}]")
     except BrokenPipeError:
         # The reader of our output went away; flushing what is left at exit would raise once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
