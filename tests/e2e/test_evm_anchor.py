@@ -200,15 +200,37 @@ def test_the_newest_head_replaces_what_waits(node: str, contract: str, anchor: E
         assert anchored_size(anchor, sent[-1], origin) == 4
 
 
-def test_a_replacement_pays_an_eighth_more(node: str, anchor: EvmAnchor, origin: bytes) -> None:
+def test_a_replacement_pays_an_eighth_more(node: str, proxy: Proxy, behind: EvmAnchor, origin: bytes) -> None:
+    answers: list[Any] = []
+
+    def listening(_: list[Any], ask: Callable[[], Any]) -> Any:
+        answers.append(ask())
+        return answers[-1]
+
+    proxy.changes["eth_sendRawTransaction"] = listening
     with by_hand(node):
         fees = []
         for size in (1, 2, 3):
-            found = rpc(node, "eth_getTransactionByHash", put(anchor, origin, size))
+            found = rpc(node, "eth_getTransactionByHash", put(behind, origin, size))
             assert isinstance(found, dict)
             fees.append((int(found["maxFeePerGas"], 16), int(found["maxPriorityFeePerGas"], 16)))
     for before, after in pairwise(fees):
         assert all(8 * new >= 9 * old for old, new in zip(before, after, strict=True))
+    assert ["result" in answer for answer in answers] == [True] * 3  # the node was satisfied with each at once
+
+
+def test_a_replacement_has_a_limit(node: str, contract: str, anchor: EvmAnchor, origin: bytes) -> None:
+    with by_hand(node):
+        waiting = put(anchor, origin, 1)
+        found = rpc(node, "eth_getTransactionByHash", waiting)
+        assert isinstance(found, dict)
+        limit = int(found["maxFeePerGas"], 16)
+        with closing(EvmAnchor(node, KEYS[0], contract, max_fee=limit)) as restarted:
+            with pytest.raises(BackendError) as caught:
+                put(restarted, origin, 2)
+            assert caught.value.code == "fee-too-high"
+        assert anchor.status(waiting).state == "pending"
+    assert anchor.head(origin)[0] == 1
 
 
 def test_fees_have_a_limit(node: str, anchor: EvmAnchor, origin: bytes) -> None:
@@ -321,6 +343,16 @@ def test_the_tag_may_lag(node: str, proxy: Proxy, behind: EvmAnchor, origin: byt
     assert behind.status(transaction).state == "mined"
     finalized = number
     assert behind.status(transaction).state == "final"
+
+    def other_branch(params: list[Any], ask: Callable[[], Any]) -> Any:
+        answer = ask()
+        if params[0] == hex(number):
+            answer["result"]["hash"] = "0x" + "00" * 32
+        return answer
+
+    # A receipt from a branch that is not the one the tag covers.
+    proxy.changes["eth_getBlockByNumber"] = other_branch
+    assert behind.status(transaction).state == "mined"
 
 
 def test_short_failures_are_ridden_out(proxy: Proxy, behind: EvmAnchor, origin: bytes) -> None:
