@@ -16,6 +16,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Final
 
+from ledger.canonical import Object
 from ledger.errors import BackendError, MalformedError, NotFoundError, RefusedError, VerificationError, shown
 from ledger.ports import ChainIdentity
 from ledger.receipt import (
@@ -123,7 +124,7 @@ def transaction_hash(text: str) -> bytes:
     return bytes.fromhex(text[2:])
 
 
-def make_record(identity: ChainIdentity, header: bytes, receipts: Sequence[bytes], index: int) -> dict[str, object]:
+def make_record(identity: ChainIdentity, header: bytes, receipts: Sequence[bytes], index: int) -> Object:
     """Returns the anchor record of transaction `index` of a block, checked as a verifier will check it.
 
     `receipts` are the encoded receipts of all its transactions, in their order.

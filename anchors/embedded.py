@@ -47,6 +47,7 @@ from anchors.contract import (
     transaction_hash,
 )
 from anchors.sqlite_db import SqliteDB
+from ledger.canonical import Object
 from ledger.errors import BackendError, NotFoundError, shown
 from ledger.ports import AnchorStatus, ChainIdentity
 from ledger.receipt import hex_text
@@ -143,7 +144,7 @@ class EmbeddedChain:
                 return AnchorStatus("lost")
             return AnchorStatus("final", number, hex_text(self._chain.get_canonical_block_hash(number)))
 
-    def record(self, transaction: str) -> dict[str, object]:
+    def record(self, transaction: str) -> Object:
         """See :meth:`ledger.ports.Anchor.record`."""
         with self._border():
             try:

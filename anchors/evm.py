@@ -32,6 +32,7 @@ from anchors.rpc import (
     read_object,
     read_quantity,
 )
+from ledger.canonical import Object
 from ledger.errors import BackendError, MalformedError, NotFoundError, shown
 from ledger.ports import AnchorStatus, ChainIdentity
 from ledger.receipt import RlpItem, hex_text, keccak256, rlp_encode
@@ -153,7 +154,7 @@ class EvmAnchor:
             return AnchorStatus("final", number, block_hash)
         return AnchorStatus("mined", number, block_hash)
 
-    def record(self, transaction: str) -> dict[str, object]:
+    def record(self, transaction: str) -> Object:
         """See :meth:`ledger.ports.Anchor.record`."""
         self._same_chain()
         receipt = self._receipt(transaction)

@@ -15,6 +15,7 @@ from typing import Final, NoReturn, TypeAlias, TypeVar
 from ledger import text as text_rules
 from ledger.encoding import MAX_SAFE_INTEGER
 from ledger.errors import MalformedError, shown
+from ledger.text import MAX_TEXT_BYTES
 
 Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
 Object: TypeAlias = "dict[str, Json]"
@@ -25,20 +26,25 @@ MAX_DEPTH: Final = 8
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def canonical(value: Json) -> bytes:
-    """Writes `value` in the canonical form.
+def canonical(value: Json, *, max_text: int = MAX_TEXT_BYTES) -> bytes:
+    """Writes `value` in the canonical form; a string has at most `max_text` bytes.
 
     ASCII keys sort alike in UTF-8 and UTF-16, which is what lets the standard encoder stand in for RFC 8785, 3.2.3.
 
     Raises:
         MalformedError: a float, an integer out of range, a key that is not ASCII, text that is not NFC, too deep.
     """
-    _check(value, "", 0)
+    _check(value, "", 0, 64, max_text)
     return _ENCODER.encode(value).encode("utf-8")
 
 
-def parse(data: bytes, field: str, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
-    """Reads canonical bytes of at most `max_bytes` and `max_depth` levels; refuses every other spelling."""
+def parse(
+    data: bytes, field: str, max_bytes: int, max_depth: int = MAX_DEPTH, *, max_text: int = MAX_TEXT_BYTES
+) -> Json:
+    """Reads canonical bytes of at most `max_bytes` and `max_depth` levels; refuses every other spelling.
+
+    `max_text` is the bytes a string may have: more than text for people only where a document carries bytes as text.
+    """
     if len(data) > max_bytes:
         raise MalformedError(f"at most {max_bytes} bytes are allowed, found {len(data)}", field=field)
     try:
@@ -47,7 +53,7 @@ def parse(data: bytes, field: str, max_bytes: int, max_depth: int = MAX_DEPTH) -
         raise MalformedError(e.message, field=field) from e
     except (ValueError, RecursionError) as e:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise MalformedError(f"not JSON: {shown(str(e))}", field=field) from e
-    _check(value, field, 0, max_depth)
+    _check(value, field, 0, max_depth, max_text)
     if _ENCODER.encode(value).encode("utf-8") != data:
         raise MalformedError("not in canonical form (RFC 8785): keys sorted, no spaces, no repeated key", field=field)
     return value
@@ -57,9 +63,9 @@ def _no_float(found: str) -> NoReturn:
     raise MalformedError(f"numbers with a fraction or exponent are not allowed, found {shown(found)}")
 
 
-def _check(value: object, field: str, depth: int, max_depth: int = 64) -> None:
+def _check(value: object, field: str, depth: int, max_depth: int, max_text: int) -> None:
     if isinstance(value, str):
-        text_rules.normal(value, field)
+        text_rules.normal(value, field, max_text)
     elif isinstance(value, Mapping | list | tuple):
         if depth >= max_depth:
             raise MalformedError(f"nested deeper than {max_depth} levels", field=field)
@@ -67,10 +73,10 @@ def _check(value: object, field: str, depth: int, max_depth: int = 64) -> None:
             for key, item in value.items():
                 if not isinstance(key, str) or not key.isascii():
                     raise MalformedError(f"keys are ASCII, found {shown(key)}", field=field)
-                _check(item, f"{field}.{key[:40]}" if field else key[:40], depth + 1, max_depth)
+                _check(item, f"{field}.{key[:40]}" if field else key[:40], depth + 1, max_depth, max_text)
         else:
             for item in value:
-                _check(item, field, depth + 1, max_depth)
+                _check(item, field, depth + 1, max_depth, max_text)
     elif isinstance(value, float) or (isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER):
         raise MalformedError(f"numbers are whole and within 2^53-1, found {shown(value)}", field=field)
     elif value is not None and not isinstance(value, int):

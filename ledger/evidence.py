@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, cast
+from typing import Final
 
 from ledger.canonical import Json, as_int, as_list, as_object
 from ledger.checkpoint import MAX_LOG_SIZE, Checkpoint
@@ -134,7 +134,7 @@ def anchors_value(anchors: Sequence[CarriedAnchor]) -> Json:
             "size": anchor.size,
             "root": digest_encode(anchor.root),
             "consistency": [digest_encode(h) for h in anchor.consistency],
-            "record": cast("Json", record_value(anchor.record)),
+            "record": record_value(anchor.record),
         }
         for anchor in anchors
     ]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from ledger.canonical import Object
 from ledger.manifests import Entry
 from ledger.tiles import Tile
 
@@ -64,7 +65,7 @@ class Anchor(Protocol):
     def status(self, transaction: str) -> AnchorStatus:
         """Returns where the transaction stands now."""
 
-    def record(self, transaction: str) -> dict[str, object]:
+    def record(self, transaction: str) -> Object:
         """Returns the anchor record of docs/format.md, section 5 (``kind: evm``) of a mined transaction: block header
         and receipt proof, already checked by :mod:`ledger.receipt`.
 

@@ -54,6 +54,9 @@ from ledger.terms import Terms, read_terms
 from ledger.trust import Trust
 
 MAX_PROOF_BYTES: Final = 16 * 1024 * 1024
+MAX_CARRIED_TEXT: Final = 256 * 1024
+"""Notes with many cosignatures and receipt nodes are longer than text for people."""
+
 KINDS: Final = ("provenance", "published", "content")
 
 _KEYS = ("trainmark", "file", "claim", "checkpoint", "leaves", "rows", "anchors", "as_of")
@@ -183,7 +186,7 @@ class Step:
 
 def parse_proof(data: bytes) -> Bundle:
     """Step 1: reads the canonical bytes of a ``*.proof.json`` of at most 16 MiB."""
-    o = as_object(parse(data, "proof", MAX_PROOF_BYTES), "proof", _KEYS)
+    o = as_object(parse(data, "proof", MAX_PROOF_BYTES, max_text=MAX_CARRIED_TEXT), "proof", _KEYS)
     as_constant(o["trainmark"], "trainmark", "proof/v1")
     as_list(o["rows"], "rows", 0)
     if o["as_of"] is not None:
@@ -243,7 +246,8 @@ def format_proof(
             "rows": [],
             "anchors": anchors_value(anchors),
             "as_of": None,
-        }
+        },
+        max_text=MAX_CARRIED_TEXT,
     )
 
 

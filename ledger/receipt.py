@@ -27,6 +27,7 @@ from typing import Final, NoReturn, TypeAlias, Union
 
 from Crypto.Hash import keccak
 
+from ledger.canonical import Object
 from ledger.errors import MalformedError, VerificationError, shown
 
 RlpItem: TypeAlias = Union[bytes, list["RlpItem"]]  # noqa: UP007 - `bytes | list["…"]` fails before Python 3.14
@@ -127,7 +128,7 @@ def parse_record(value: object) -> AnchorRecord:
     )
 
 
-def record_value(record: AnchorRecord) -> dict[str, object]:
+def record_value(record: AnchorRecord) -> Object:
     """Returns the JSON value :func:`parse_record` reads back as `record`."""
     return {
         "kind": "evm",

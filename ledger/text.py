@@ -23,16 +23,16 @@ _IDENTIFIER = re.compile(r"[!-~]+")
 _URL = re.compile(r"https?://[!-~]+")
 
 
-def normal(text: str, field: str) -> str:
-    """Any text: NFC, code points assigned in the pinned Unicode version, at most 4,096 UTF-8 bytes."""
-    if len(text) > MAX_TEXT_BYTES:
-        raise MalformedError(f"at most {MAX_TEXT_BYTES} bytes are allowed, found {len(text)} characters", field=field)
+def normal(text: str, field: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Any text: NFC, code points assigned in the pinned Unicode version, at most `max_bytes` UTF-8 bytes."""
+    if len(text) > max_bytes:
+        raise MalformedError(f"at most {max_bytes} bytes are allowed, found {len(text)} characters", field=field)
     if text.isascii():
         return text
     if any("\ud800" <= c <= "\udfff" for c in text):
         raise MalformedError("half of a surrogate pair", field=field)
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        raise MalformedError(f"at most {MAX_TEXT_BYTES} bytes of UTF-8 are allowed", field=field)
+    if len(text.encode()) > max_bytes:
+        raise MalformedError(f"at most {max_bytes} bytes of UTF-8 are allowed", field=field)
     strange = next((c for c in text if not is_assigned(c)), None)
     if strange is not None:
         raise MalformedError(f"U+{ord(strange):04X} is not assigned in Unicode {VERSION}", field=field)

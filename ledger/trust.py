@@ -29,6 +29,8 @@ from ledger.keys import did_decode
 from ledger.policy import Policy, parse_policy
 
 MAX_TRUST_BYTES: Final = 4 * 1024 * 1024
+MAX_POLICY_BYTES: Final = 64 * 1024
+"""Also the cap of a certificate in base64."""
 MAX_ANCHORS: Final = 64
 MAX_BLOCKS: Final = 10_000
 CLASSES: Final = ("development", "testnet", "public", "authority")
@@ -92,7 +94,11 @@ class Trust:
 
 def parse_trust(data: bytes, field: str = "trust") -> Trust:
     """Reads the canonical bytes of ``trust.json``."""
-    o = as_object(parse(data, field, MAX_TRUST_BYTES), field, ("trainmark", "policy", "registry", "anchors", "blocks"))
+    o = as_object(
+        parse(data, field, MAX_TRUST_BYTES, max_text=MAX_POLICY_BYTES),
+        field,
+        ("trainmark", "policy", "registry", "anchors", "blocks"),
+    )
     as_constant(o["trainmark"], f"{field}.trainmark", "trust/v1")
     policy_text = as_text(o["policy"], f"{field}.policy")
     registry = as_text(o["registry"], f"{field}.registry")
@@ -166,5 +172,6 @@ def format_trust(trust: Trust) -> bytes:
             "registry": trust.registry,
             "anchors": anchors,
             "blocks": {key: ["0x" + h.hex() for h in sorted(hashes)] for key, hashes in trust.blocks.items()},
-        }
+        },
+        max_text=MAX_POLICY_BYTES,
     )

@@ -34,7 +34,7 @@ PURE_STDLIB = {
     *("__future__", "abc", "base64", "binascii", "bisect", "calendar", "collections", "collections.abc", "copy"),
     *("dataclasses", "datetime", "enum", "fractions", "functools", "hashlib", "heapq", "hmac", "html"),
     *("itertools", "json", "math", "operator", "re", "string", "struct", "textwrap", "types", "typing"),
-    *("unicodedata", "urllib.parse"),
+    *("unicodedata", "urllib.parse", "zlib"),
 }
 PURE_LIBRARIES = {"cryptography", "Crypto.Hash"}
 TIME_NAMES = {"gmtime", "strftime"}
@@ -79,7 +79,8 @@ def impurities(source: str) -> list[str]:
 
 
 def _may_import(name: str) -> bool:
-    return name in PURE_STDLIB | PURE or any(f"{name}.".startswith(f"{library}.") for library in PURE_LIBRARIES)
+    packages = PURE_LIBRARIES | PURE
+    return name in PURE_STDLIB or any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
 def module_files(package: str) -> Iterator[tuple[str, Path]]:

@@ -12,6 +12,7 @@ from ledger.canonical import canonical
 from ledger.encoding import sha256
 from ledger.errors import BackendError, ConflictError, NotFoundError
 from ledger.ports import Anchor, AnchorRow
+from ledger.proof import MAX_CARRIED_TEXT
 from ledger.registry.service import Registry
 
 OPEN_STATES = ("pending", "mined")
@@ -75,7 +76,7 @@ class Anchoring:
         record = row.record
         if status.state in ("mined", "final") and (record is None or status.block_hash != row.block_hash):
             try:
-                record = canonical(self.anchor.record(row.transaction))  # type: ignore[arg-type]
+                record = canonical(self.anchor.record(row.transaction), max_text=MAX_CARRIED_TEXT)
             except NotFoundError:
                 return row  # the block went away between two questions; the next step asks again
         elif status.state in ("pending", "lost", "failed"):

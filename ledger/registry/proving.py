@@ -107,7 +107,7 @@ def carry_anchors(registry: Registry, leaf: int, size: int) -> list[CarriedAncho
 
 def carried_anchor(registry: Registry, row: AnchorRow, size: int) -> CarriedAnchor:
     """Returns an anchor with the proof that the log at `size` extends it."""
-    record = parse_record(parse(row.record or b"", "record", MAX_RECORD_BYTES, 4))
+    record = parse_record(parse(row.record or b"", "record", MAX_RECORD_BYTES, max_text=MAX_RECORD_BYTES))
     return CarriedAnchor(row.size, row.root, registry.log.consistency(row.size, size), record)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ledger.canonical import Object, as_constant, as_object, as_text
+from ledger.canonical import Object, as_constant, as_object, as_text, canonical, parse
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.encoding import b64url_decode, b64url_encode, digest_encode, time_encode
 from ledger.errors import VerificationError
@@ -42,7 +42,6 @@ from ledger.tokens.attribution import Licensee, Price, SdJwt, issuer_of, parse_t
 from ledger.tokens.claims import AttributionToken
 from ledger.tokens.files import decode_files, encode_files, files_root
 from ledger.tokens.jwt import keys_by_thumbprint
-from ledger.tokens.long import canonical_long, parse_long
 from ledger.tokens.status import (
     STATUS_BITS,
     STATUS_COUNT,
@@ -58,7 +57,6 @@ MAX_CARRIED_FILES_BYTES: Final = 64 * 1024 * 1024
 MAX_BUNDLE_BYTES: Final = MAX_CARRIED_FILES_BYTES * 4 // 3 + 16 * 1024 * 1024
 
 _KEYS = ("trainmark", "token", "files", "checkpoint", "leaves", "status", "anchors")
-_LONG = ("token", "files", "checkpoint", "status", "anchors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +149,7 @@ def parse_token_bundle(data: bytes) -> TokenBundle:
     Raises:
         MalformedError: form or schema of any part.
     """
-    o = as_object(parse_long(data, "bundle", MAX_BUNDLE_BYTES, _LONG), "bundle", _KEYS)
+    o = as_object(parse(data, "bundle", MAX_BUNDLE_BYTES, max_text=MAX_BUNDLE_BYTES), "bundle", _KEYS)
     as_constant(o["trainmark"], "trainmark", "token/v1")
     checkpoint, note = parse_checkpoint(as_text(o["checkpoint"], "checkpoint").encode())
     files = o["files"]
@@ -176,7 +174,7 @@ def format_token_bundle(
 ) -> bytes:
     """Writes a ``*.token.json``; a list of `files` over 64 MiB is left to a file beside it."""
     packed = encode_files(files)
-    return canonical_long(
+    return canonical(
         {
             "trainmark": "token/v1",
             "token": sd_jwt.text,
@@ -186,7 +184,7 @@ def format_token_bundle(
             "status": status,
             "anchors": anchors_value(anchors),
         },
-        _LONG,
+        max_text=MAX_BUNDLE_BYTES,
     )
 
 

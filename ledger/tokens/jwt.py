@@ -9,7 +9,7 @@ because only one key can be meant (``kb+jwt``).  ``parse_jwt`` checks form only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,7 +18,6 @@ from ledger.canonical import Object, as_constant, as_object, as_text, canonical,
 from ledger.encoding import b64url_decode, b64url_encode
 from ledger.errors import MalformedError, VerificationError, shown
 from ledger.keys import SIGNATURE_BYTES, did_decode, thumbprint, verify_signature
-from ledger.tokens.long import canonical_long, parse_long
 
 ALGORITHM: Final = "Ed25519"
 MAX_PAYLOAD_BYTES: Final = 512 * 1024
@@ -58,18 +57,8 @@ def keys_by_thumbprint(dids: Iterable[str]) -> dict[str, bytes]:
     return {thumbprint(public): public for public in map(did_decode, dids)}
 
 
-def sign_jwt(
-    typ: str,
-    payload: Object,
-    signer: Signer,
-    kid: str | None = None,
-    long: Sequence[str] = (),
-    *,
-    nameless: bool = False,
-) -> str:
+def sign_jwt(typ: str, payload: Object, signer: Signer, kid: str | None = None, *, nameless: bool = False) -> str:
     """Returns the JWT of `payload` signed by `signer`; `kid` is the key's thumbprint by default.
-
-    `long` names the members of the payload that may be longer than text.
 
     Raises:
         MalformedError: the payload has no canonical form.
@@ -77,12 +66,12 @@ def sign_jwt(
     header: Object = {"alg": ALGORITHM, "typ": typ}
     if not nameless:
         header["kid"] = thumbprint(signer.public) if kid is None else kid
-    signed = f"{b64url_encode(canonical(header))}.{b64url_encode(canonical_long(payload, long))}"
+    signed = f"{b64url_encode(canonical(header))}.{b64url_encode(canonical(payload, max_text=MAX_PAYLOAD_BYTES))}"
     return f"{signed}.{b64url_encode(signer.sign(signed.encode('ascii')))}"
 
 
-def parse_jwt(jwt: str, typ: str, field: str = "jwt", long: Sequence[str] = (), *, nameless: bool = False) -> Jwt:
-    """Reads a JWT of type `typ`; verifies no signature.  `long` and `nameless` as in ``sign_jwt``.
+def parse_jwt(jwt: str, typ: str, field: str = "jwt", *, nameless: bool = False) -> Jwt:
+    """Reads a JWT of type `typ`; verifies no signature.  `nameless` as in ``sign_jwt``.
 
     Raises:
         MalformedError: too long, not three parts of base64url, another header than the one form, or a payload that is
@@ -101,7 +90,10 @@ def parse_jwt(jwt: str, typ: str, field: str = "jwt", long: Sequence[str] = (), 
     kid = (
         None if nameless else text.identifier(as_text(o["kid"], f"{field}.header.kid"), f"{field}.header.kid", high=128)
     )
-    payload = parse_long(b64url_decode(parts[1], f"{field}.payload"), field, MAX_PAYLOAD_BYTES, long)
+    data = b64url_decode(parts[1], f"{field}.payload")
+    payload = parse(data, field, MAX_PAYLOAD_BYTES, max_text=MAX_PAYLOAD_BYTES)
+    if not isinstance(payload, dict):
+        raise MalformedError(f"expected an object, found {shown(payload)}", field=f"{field}.payload")
     return Jwt(typ, kid, payload, b64url_decode(parts[2], f"{field}.signature", SIGNATURE_BYTES), jwt)
 
 

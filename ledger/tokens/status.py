@@ -34,7 +34,6 @@ STATUS_WORDS: Final = ("valid", "revoked", "suspended", "refused")
 """The values by number; 3 is never written, and refused where it is found."""
 
 _REASONS = ("", "revoked", "suspended", "status-refused")
-_LONG = ("status_list",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def sign_packed_status(uri: str, lst: str, iat: int, signer: Signer) -> str:
         "sub": uri,
         "ttl": STATUS_TTL,
     }
-    return sign_jwt(STATUS_TYPE, payload, signer, long=_LONG)
+    return sign_jwt(STATUS_TYPE, payload, signer)
 
 
 def parse_status_list(jwt: str, field: str = "status") -> StatusList:
@@ -146,7 +145,7 @@ def parse_status_list(jwt: str, field: str = "status") -> StatusList:
     Raises:
         MalformedError: not a JWT of this type, other claims, another size, or not a day long.
     """
-    parsed = parse_jwt(jwt, STATUS_TYPE, field, _LONG)
+    parsed = parse_jwt(jwt, STATUS_TYPE, field)
     o = as_object(parsed.payload, field, ("sub", "iat", "exp", "ttl", "status_list"))
     packed = as_object(o["status_list"], f"{field}.status_list", ("bits", "lst"))
     as_constant(packed["bits"], f"{field}.status_list.bits", STATUS_BITS)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.canonical import Object
+from ledger.canonical import Object, canonical, parse
 from ledger.errors import MalformedError, TrainmarkError, VerificationError
 from ledger.keys import SigningKey, thumbprint
 from ledger.tokens.jwt import MAX_JWT_CHARS, parse_jwt, sign_jwt, verify_jwt
-from ledger.tokens.long import canonical_long, parse_long
 
 KEY = SigningKey(bytes(31) + b"\1")
 KEYS = {thumbprint(KEY.public): KEY.public}
@@ -50,21 +50,21 @@ def test_length_is_bounded_before_anything_is_read() -> None:
         parse_jwt("." * (MAX_JWT_CHARS + 1), "x+jwt")
 
 
-def test_only_named_members_may_be_long() -> None:
+def test_strings_are_longer_than_text_only_where_the_reader_says_so() -> None:
     document: Object = {"lst": "A" * 5000, "n": 1}
-    data = canonical_long(document, ["lst"])
+    data = canonical(document, max_text=5000)
     assert data == json.dumps(document, separators=(",", ":")).encode()
-    assert parse_long(data, "doc", 6000, ["lst"]) == document
-    for refused in (
-        lambda: parse_long(data, "doc", 6000, []),
-        lambda: parse_long(data, "doc", 5000, ["lst"]),
-        lambda: canonical_long({"n": 2**53}, ["lst"]),
-        lambda: parse_long(b'{"lst":"A","lst":"B"}', "doc", 99, ["lst"]),
-        lambda: parse_long(b'{"n":1.5}', "doc", 99, ["lst"]),
-        lambda: parse_long(b'{"lst":NaN}', "doc", 99, ["lst"]),
-        lambda: parse_long(b'{"lst":"\\ud800"}', "doc", 99, ["lst"]),
-        lambda: parse_long(b"[" * 100_000, "doc", 200_000, ["lst"]),
-        lambda: parse_long(b'"\xff"', "doc", 99, ["lst"]),
-    ):
+    assert parse(data, "doc", 6000, max_text=5000) == document
+    refusals: tuple[Callable[[], object], ...] = (
+        lambda: canonical(document),
+        lambda: parse(data, "doc", 6000),
+        lambda: parse(data, "doc", 6000, max_text=4999),
+        lambda: parse(data, "doc", 5000, max_text=5000),
+        lambda: parse(b'{"lst":NaN}', "doc", 99, max_text=99),
+        lambda: parse(b'{"lst":"\\ud800"}', "doc", 99, max_text=99),
+        lambda: parse(b"[" * 100_000, "doc", 200_000),
+        lambda: parse(b'"\xff"', "doc", 99),
+    )
+    for refused in refusals:
         with pytest.raises(MalformedError):
             refused()
