@@ -93,7 +93,7 @@ def parse_jwt(jwt: str, typ: str, field: str = "jwt", *, nameless: bool = False)
     data = b64url_decode(parts[1], f"{field}.payload")
     payload = parse(data, field, MAX_PAYLOAD_BYTES, max_text=MAX_PAYLOAD_BYTES)
     if not isinstance(payload, dict):
-        raise MalformedError(f"expected an object, found {shown(payload)}", field=f"{field}.payload")
+        raise MalformedError(f"expected an object, found {shown(payload)}", field=field)
     return Jwt(typ, kid, payload, b64url_decode(parts[2], f"{field}.signature", SIGNATURE_BYTES), jwt)
 
 
