@@ -214,7 +214,7 @@ def replay(leaves: Sequence[bytes], origin: str, registry: str) -> tuple[dict[in
             void[index] = str(refuted)
             continue
         keys = parties.setdefault(statement.by, Keys(statement.by))
-        reason = void_reason(index, statement, origin, registry, valid, keys)
+        reason = void_reason(index, statement, origin, registry, valid, keys, is_whole=True)
         if reason is None and statement.type == "key":
             reason = keys.apply(index, statement)
         if reason is None:
@@ -225,13 +225,20 @@ def replay(leaves: Sequence[bytes], origin: str, registry: str) -> tuple[dict[in
 
 
 def void_reason(
-    index: int, statement: Statement, origin: str, registry: str, before: Mapping[int, Statement], keys: Keys | None
+    index: int,
+    statement: Statement,
+    origin: str,
+    registry: str,
+    before: Mapping[int, Statement],
+    keys: Keys | None,
+    is_whole: bool = False,
 ) -> str | None:
     """Why a leaf is void, or None.
 
-    ``before`` holds the leaves below it as far as they are known: what a missing one would say is not judged.  ``keys``
-    are those of its ``by``, folded over the whole log, or None where they are not known.  That the ``by`` of a manifest
-    leaf is the creator of its header needs the header and is step 4 of a bundle.
+    ``before`` holds the leaves below it that count: all of them where ``is_whole``, else those that are carried, and
+    then what a missing one would say is not judged.  ``keys`` are those of its ``by``, folded over the whole log, or
+    None where they are not known.  That the ``by`` of a manifest leaf is the creator of its header needs the header and
+    is step 4 of a bundle.
     """
     if statement.log != origin:
         return "of another log"
@@ -247,10 +254,10 @@ def void_reason(
         return "of a size beyond its own index"
     if statement.type == "policy" and statement.body["origin"] != origin:
         return "the policy of another log"
-    return _void_by_leaf(statement, before, registry)
+    return _void_by_leaf(statement, before, registry, is_whole)
 
 
-def _void_by_leaf(statement: Statement, before: Mapping[int, Statement], registry: str) -> str | None:
+def _void_by_leaf(statement: Statement, before: Mapping[int, Statement], registry: str, is_whole: bool) -> str | None:
     body = statement.body
     if statement.type == "manifest":
         for other in before.values():
@@ -259,16 +266,24 @@ def _void_by_leaf(statement: Statement, before: Mapping[int, Statement], registr
         return None
     leaf = body.get("leaf")
     target = before.get(leaf) if isinstance(leaf, int) else None
-    if target is not None and target.type != "manifest":
+    if isinstance(leaf, int) and (is_whole if target is None else target.type != "manifest"):
         return "its leaf is no manifest"
     if statement.type == "withdraw" and target is not None and target.by != statement.by:
         return "withdraws somebody else's manifest"
     if statement.type == "dispute":
+        case = body["case"]
+        opening = before.get(case) if isinstance(case, int) else None
+        if isinstance(case, int) and (is_whole if opening is None else not _opens(opening, leaf)):
+            return "its case is not one on that leaf"
         if body["op"] in ("hold", "decide") and statement.by != registry:
             return "not by the registry"
         if body["op"] == "answer" and target is not None and target.by != statement.by:
             return "not by the creator named"
     return None
+
+
+def _opens(statement: Statement, leaf: Json) -> bool:
+    return (statement.type, statement.body.get("op"), statement.body.get("leaf")) == ("dispute", "open", leaf)
 
 
 def _possession_holds(statement: Statement) -> bool:

@@ -510,9 +510,11 @@ class TestStatements:
             world.signed("later", CREATOR, {"anything": None}),  # 15: of a type that is not known here
             b"{}",  # 16 void
             world.signed("record", CREATOR, {"kind": "watch", "refs": [], "evidence": evidence})[:-1] + b" }",  # 17
-        ]
+            world.signed("dispute", REGISTRY, case | {"op": "hold", "leaf": 8}),  # 18 void: a case on another leaf
+            world.signed("review", REGISTRY, {"leaf": 7, "outcome": "erased", "visibility": None, "evidence": None}),
+        ]  # 19 void: of a leaf that is void
         valid, void = statement.replay(leaves, ORIGIN, REGISTRY.did)
-        assert sorted(void) == [5, 6, 7, 9, 10, 11, 12, 13, 14, 16, 17]
+        assert sorted(void) == [5, 6, 7, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19]
         assert [index for index, item in valid.items() if not item.known] == [15]
 
     @pytest.mark.parametrize(
