@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Final, NoReturn, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from ledger import text as text_rules
 from ledger.encoding import MAX_SAFE_INTEGER
@@ -48,19 +48,13 @@ def parse(
     if len(data) > max_bytes:
         raise MalformedError(f"at most {max_bytes} bytes are allowed, found {len(data)}", field=field)
     try:
-        value: Json = json.loads(data.decode("utf-8"), parse_float=_no_float, parse_constant=_no_float)
-    except MalformedError as e:
-        raise MalformedError(e.message, field=field) from e
+        value: Json = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as e:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise MalformedError(f"not JSON: {shown(str(e))}", field=field) from e
     _check(value, field, 0, max_depth, max_text)
     if _ENCODER.encode(value).encode("utf-8") != data:
         raise MalformedError("not in canonical form (RFC 8785): keys sorted, no spaces, no repeated key", field=field)
     return value
-
-
-def _no_float(found: str) -> NoReturn:
-    raise MalformedError(f"numbers with a fraction or exponent are not allowed, found {shown(found)}")
 
 
 def _check(value: object, field: str, depth: int, max_depth: int, max_text: int) -> None:
