@@ -88,6 +88,11 @@ class ManifestState:
         return self.reviews[-1][1] if self.reviews else None
 
     @property
+    def visibility(self) -> str | None:
+        """Who may see the manifest, as the latest review that listed it says; None before the first."""
+        return next((review.visibility for _, review in reversed(self.reviews) if review.visibility is not None), None)
+
+    @property
     def effective_at(self) -> int | None:
         """The earliest time (UTC seconds) at which a withdrawal takes effect."""
         return min((at for _, at in self.withdrawals), default=None)
@@ -181,6 +186,8 @@ class Fold:
             return f"void: only the registry says {statement.type}"
         if any(reference >= index for reference in _references(body)):
             return "void: it refers to a leaf that is not before it"
+        if isinstance(body, SnapshotBody | TrainingBody) and body.size > index:
+            return "void: its size counts leaves that are not before it"
         return self._why_body_void(statement)
 
     def _why_body_void(self, statement: Statement) -> str | None:
@@ -312,15 +319,19 @@ class Fold:
         ):
             return "ended"
         held = any(c.held is not None and c.decided is None and _covers(c.held_entries, entry) for c in cases)
-        if held or (self._since_disputes(manifest) and not any(c.decided is not None for c in cases)):
+        if held or self._since_disputes(manifest):
             return "disputed"
         if manifest.withdrawals:
             return "withdrawing"
         return "listed" if review is not None else "logged"
 
     def _since_disputes(self, manifest: ManifestState) -> bool:
+        """Whether its key was revoked from before this leaf on, and no case on the leaf was decided after that."""
         key = self._keys(manifest.by).get(manifest.key)
-        return key is not None and key.since is not None and manifest.index >= key.since
+        if key is None or key.revoked is None or key.since is None or manifest.index < key.since:
+            return False
+        decisions = [self.cases[i].decided for i in manifest.cases]
+        return not any(decided is not None and decided > key.revoked for decided in decisions)
 
     def policy_at(self, index: int) -> PolicyBody | None:
         """Returns the policy in force for leaf `index`: the last one before it (leaf 0 for itself)."""

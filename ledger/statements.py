@@ -179,7 +179,7 @@ class RecordBody:
 
     kind: str
     refs: tuple[int, ...]
-    evidence: bytes | None
+    evidence: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +353,7 @@ def _record(value: Json) -> RecordBody:
     return RecordBody(
         as_choice(o["kind"], "body.kind", RECORD_KINDS),
         as_indices(o["refs"], "body.refs", MAX_REFERENCES),
-        optional(o["evidence"], as_digest, "body.evidence"),
+        as_digest(o["evidence"], "body.evidence"),
     )
 
 
