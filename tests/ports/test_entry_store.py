@@ -288,8 +288,7 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     program = (
         "import os, sys, time; from pathlib import Path; from ledger.store.entries import WriterLock\n"
         "lock = WriterLock(Path(sys.argv[1]))\n"
-        "child = os.fork()\n"
-        "if child: print(child, flush=True)\n"
+        "if not os.fork(): print(os.getpid(), flush=True)\n"
         "time.sleep(60)\n"
     )
     path = tmp_path / "log.lock"
