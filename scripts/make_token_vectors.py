@@ -662,7 +662,7 @@ class World:
             self.statement("manifest", self.second[0], manifest_body(self.manifests[1]), self.second[1]),
             *self.between,
             self.statement("token", self.registry, {"token": digest_encode(digest)}, self.token_signer),
-            self.statement("record", STRANGER, {"kind": "watch", "refs": [], "evidence": None}),
+            self.statement("record", STRANGER, {"kind": "watch", "refs": [], "evidence": "sha256:" + 64 * "1"}),
             *self.late,
         ]
 
@@ -817,7 +817,11 @@ def bundle_cases(packed: dict[str, str]) -> list[Case]:
             "leaf 6",
             between=[
                 sign_statement(
-                    "record", OTHER.did, OTHER, "other.example/log", {"kind": "watch", "refs": [], "evidence": None}
+                    "record",
+                    OTHER.did,
+                    OTHER,
+                    "other.example/log",
+                    {"kind": "watch", "refs": [], "evidence": "sha256:" + 64 * "1"},
                 )
             ],
         ),
