@@ -59,9 +59,13 @@ PHOTOGRAPHS = (
     Photograph("astronaut.jpg", SCIKIT, "astronaut.png", "Eileen Collins, astronaut", "NASA", PUBLIC, 512),
     Photograph("friends.jpg", LOMIRI, "friends_by_Aitzol_Berasategi.jpg", "Two dogs", AITZOL, CC_BY, 1000, 6),
     Photograph("sunset.jpg", LOMIRI, "sunset_by_Aitzol_Berasategi.jpg", "Sunset", AITZOL, CC_BY, 1000, 1),
-    Photograph("mountains.jpg", LOMIRI, "picosdeeuropa_by_Aitzol_Berasategi.jpg", "Picos de Europa", AITZOL, CC_BY, 1000),
+    Photograph(
+        "mountains.jpg", LOMIRI, "picosdeeuropa_by_Aitzol_Berasategi.jpg", "Picos de Europa", AITZOL, CC_BY, 1000
+    ),
     Photograph("stream.jpg", LOMIRI, "life_by_Aitzol_Berasategi.jpg", "Stream in a wood", AITZOL, CC_BY, 1000),
-    Photograph("dandelion.jpg", LOMIRI, "seeding_by_Clements_Engelhardt.jpg", "Dandelions", "Clemens Engelhardt", CC0, 1000),
+    Photograph(
+        "dandelion.jpg", LOMIRI, "seeding_by_Clements_Engelhardt.jpg", "Dandelions", "Clemens Engelhardt", CC0, 1000
+    ),
     Photograph("fig.jpg", LOMIRI, "Picture_0B_by_freespace.jpg", "Fig in a bowl", 'Trevor "Freespace"', CC_BY, 1000),
     Photograph("brushes.jpg", LOMIRI, "Picture_1A_by_freespace.jpg", "Brushes", 'Trevor "Freespace"', CC_BY, 1000),
     Photograph("drum.jpg", LOMIRI, "Wine_by_Jakkub_Mede.jpg", "Drum and wine", "Jakub Mede", CC_BY, 1000),
@@ -223,7 +227,9 @@ def draw(face: Face, number: int) -> Image.Image:
         oval(128 + side * 57, 128, 6, 8, dark)
     box(128, 122, 56, 66, 52, face.skin)
     if "beard" in face.extra:
-        pen.pieslice([SCALE * v for v in (72, 84, 184, 192)], 8, 172, fill=face.hair if face.style != "bald" else "#2f2019")
+        pen.pieslice(
+            [SCALE * v for v in (72, 84, 184, 192)], 8, 172, fill=face.hair if face.style != "bald" else "#2f2019"
+        )
         box(128, 130, 44, 28, 24, face.skin)
     for side in (-1, 1):
         oval(128 + side * 33, 146, 11, 7, blush(face.skin))
@@ -244,7 +250,9 @@ def draw(face: Face, number: int) -> Image.Image:
     if "glasses" in face.extra:
         for side in (-1, 1):
             arc(128 + side * 24, 123, 20, 19, 0, 360, 4.5, "#2d2a32")
-            pen.line([SCALE * (128 + side * 44), SCALE * 120, SCALE * (128 + side * 58), SCALE * 116], "#2d2a32", 4 * SCALE)
+            pen.line(
+                [SCALE * (128 + side * 44), SCALE * 120, SCALE * (128 + side * 58), SCALE * 116], "#2d2a32", 4 * SCALE
+            )
         arc(128, 122, 6, 6, 190, 350, 4.5, "#2d2a32")
     if "earrings" in face.extra:
         for side in (-1, 1):

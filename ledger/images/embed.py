@@ -24,10 +24,14 @@ from ledger.images.xmp import Rights
 __all__ = ["Rights", "embed", "read_rights", "sidecar", "strip_private"]
 
 # A file that names a holder other than the creator is a conflict even where the rights leave the value empty.
-_HOLDERS = ("dc:creator", "dc:rights", "xmpRights:Owner", "Exif:Artist", "Exif:Copyright")
-_HOLDERS += ("IPTC:By-line", "IPTC:CopyrightNotice", "PNG:Author", "PNG:Copyright")
-_VOCABULARY = ("plus:DataMining", "plus:ModelReleaseStatus", "plus:PropertyReleaseStatus")
-_VOCABULARY += ("Iptc4xmpExt:DigitalSourceType",)
+_HOLDERS = (
+    *("dc:creator", "dc:rights", "xmpRights:Owner", "Exif:Artist", "Exif:Copyright"),
+    *("IPTC:By-line", "IPTC:CopyrightNotice", "PNG:Author", "PNG:Copyright"),
+)
+_VOCABULARY = (
+    *("plus:DataMining", "plus:ModelReleaseStatus", "plus:PropertyReleaseStatus"),
+    "Iptc4xmpExt:DigitalSourceType",
+)
 
 
 def embed(data: bytes, rights: Rights, *, decided: Collection[str] = ()) -> bytes:

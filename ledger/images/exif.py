@@ -7,8 +7,10 @@ notes stay right.  Maker notes themselves are not examined: their layouts are th
 
 from __future__ import annotations
 
+import struct
+
 from ledger.errors import MalformedError
-from ledger.images.tiff import Field, first_ifd, integers, read_ifd
+from ledger.images.tiff import Field, byte_order, first_ifd, integers, read_ifd
 
 ARTIST, COPYRIGHT = 0x013B, 0x8298
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
@@ -66,8 +68,7 @@ def strip(block: bytes) -> tuple[bytes, tuple[str, ...]]:
         if gone:
             left = b"".join(block[f.entry : f.entry + 12] for f in fields if f not in gone)
             tail = block[table[0] + 12 * len(fields) : table[1]]
-            order = "little" if block[:2] == b"II" else "big"
-            work[offset : offset + 2] = (len(fields) - len(gone)).to_bytes(2, order)
+            struct.pack_into(byte_order(block) + "H", work, offset, len(fields) - len(gone))
             work[table[0] : table[1]] = (left + tail).ljust(table[1] - table[0], b"\0")
     for start, end in zeroed:
         if any(start < other_end and other_start < end for other_start, other_end in kept):

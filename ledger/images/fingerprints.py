@@ -72,7 +72,7 @@ def compute(data: bytes) -> Fingerprints:
     """Decodes in this process: only for the worker, which holds the limits, and for trusted files."""
     import importlib
 
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     for format in FORMATS:  # Pillow knows only those of its readers that were imported
         importlib.import_module(f"PIL.{_PLUGINS.get(format, format.capitalize())}ImagePlugin")
@@ -97,7 +97,7 @@ def compute(data: bytes) -> Fingerprints:
                 return codes(ImageOps.exif_transpose(_with_orientation(gray, image)))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Fingerprints(reason="too-large")
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return Fingerprints(reason="unsupported" if media_type(data) == "application/octet-stream" else "damaged")
 
 

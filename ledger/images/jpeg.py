@@ -386,7 +386,7 @@ def _edited(data: bytes, jpeg: Jpeg, edits: list[tuple[int, int, bytes]]) -> byt
             if not (0 <= size < 1 << 32 and 0 <= offset < 1 << 32):
                 raise MalformedError(f"picture {number + 1} lies outside the file", field="MPF")
             struct.pack_into(order + "II", work, at + 4, size, offset)
-    parts = []
+    parts: list[bytes | bytearray] = []
     pos = 0
     for start, end, new in edits:
         parts += [work[pos:start], new]

@@ -8,7 +8,6 @@ bytes in, bytes out; nothing is decoded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ledger.errors import MalformedError, RefusedError, shown
@@ -62,12 +61,8 @@ class Picture(ABC):
         return found
 
     def skeleton(self) -> bytes:
-        """Returns a digest of everything that a change of XMP may not touch."""
-        digest = sha256()
-        for part in self.fixed():
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-        return digest.digest()
+        """Returns everything that a change of XMP may not touch, each part behind its length."""
+        return b"".join(piece for part in self.fixed() for piece in (len(part).to_bytes(8, "big"), part))
 
     def extended(self, guid: str) -> bytes:
         """Returns the ExtendedXMP named `guid`; only JPEG has such.

@@ -107,8 +107,7 @@ def packet_chunks(data: bytes, chunks: tuple[Chunk, ...]) -> list[Chunk]:
     return [
         chunk
         for chunk in chunks
-        if chunk.kind in TEXTS
-        and data.startswith((XMP_KEYWORD + b"\0", PROFILE_KEYWORD + b"xmp\0"), chunk.body)
+        if chunk.kind in TEXTS and data.startswith((XMP_KEYWORD + b"\0", PROFILE_KEYWORD + b"xmp\0"), chunk.body)
     ]
 
 
@@ -202,7 +201,7 @@ def skeleton(data: bytes, chunks: tuple[Chunk, ...]) -> list[bytes | memoryview]
     """Returns everything but XMP: what a splice may not change."""
     view = memoryview(data)
     skipped = {chunk.start for chunk in packet_chunks(data, chunks)}
-    return [view[c.start : c.end] for c in chunks if c.start not in skipped] + [view[chunks[-1].end :]]
+    return [*(view[c.start : c.end] for c in chunks if c.start not in skipped), view[chunks[-1].end :]]
 
 
 def _text(data: bytes, chunk: Chunk) -> tuple[bytes, bytes]:

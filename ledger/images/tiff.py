@@ -18,8 +18,10 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 UNITS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
 
 # What decides how the strips are read: docs/format.md, section 2.
-HASHED = (256, 257, 258, 259, 262, 266, 277, 278, 284, 292, 293, 317, 320, 322, 323, 332, 338, 339, 347)
-HASHED += (529, 530, 531, 532)
+HASHED = (
+    *(256, 257, 258, 259, 262, 266, 277, 278, 284, 292, 293),
+    *(317, 320, 322, 323, 332, 338, 339, 347, 529, 530, 531, 532),
+)
 COMPRESSION, STRIPS, STRIP_SIZES, TILES, TILE_SIZES, SUB_IFDS = 259, 273, 279, 324, 325, 330
 # Those whose picture is in the strips and the hashed tags alone: none, CCITT, LZW, JPEG, Deflate, PackBits,
 # Zstandard, WebP.  Old JPEG (6) is not: it points to tables elsewhere.

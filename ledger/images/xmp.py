@@ -78,8 +78,13 @@ PADDING = 2_048  # for editors that write in place (ISO 16684-1, 7.3.2)
 _HEADER = '<?xpacket begin="\N{ZERO WIDTH NO-BREAK SPACE}" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'.encode()
 _TRAILER = b'<?xpacket end="w"?>'
 
-_BOMS = ((b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"), (b"\xff\xfe", "utf-16-le"))
-_BOMS += ((b"\xfe\xff", "utf-16-be"), (b"\xef\xbb\xbf", "utf-8"))
+_BOMS = (
+    (b"\xff\xfe\0\0", "utf-32-le"),
+    (b"\0\0\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+    (b"\xef\xbb\xbf", "utf-8"),
+)
 _STARTS = ((b"<\0\0\0", "utf-32-le"), (b"\0\0\0<", "utf-32-be"), (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
 _DECLARATION = re.compile(r"<\?xml\s.*?\?>", re.DOTALL)
 _FORBIDDEN = re.compile(r"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
@@ -201,6 +206,8 @@ def parse(packets: Sequence[bytes], cap: int = MAX_PACKET) -> etree._Element:
         except (etree.XMLSyntaxError, ValueError) as e:
             raise MalformedError("packet is not well-formed XML", field="xmp") from e
         found = root if root.tag == _name(RDF, "RDF") else root.find(_name(RDF, "RDF"))
+        if found is None and not len(root) and str(root.tag).startswith(f"{{{META}}}"):
+            continue  # says nothing
         if found is None:
             raise MalformedError(f"packet has the root {shown(root.tag)} and no rdf:RDF", field="xmp")
         for node in list(found):
@@ -321,7 +328,8 @@ def write(rdf: etree._Element, *, limit: int | None = None, size: int | None = N
     """Returns the packet of `rdf` and, where it would exceed `limit` bytes, the ExtendedXMP that takes the rest.
 
     The largest foreign properties go into the extension first.  With `size` a packet
-    without extension is padded to just that length if it fits; else it is followed by 2,048 bytes of padding, or what `limit` leaves.
+    without extension is padded to just that length if it fits; else it gets 2,048 bytes of padding, or what
+    `limit` leaves.
 
     Raises:
         RefusedError: ``too-large``: what may not be moved is longer than `limit`.
@@ -336,9 +344,7 @@ def write(rdf: etree._Element, *, limit: int | None = None, size: int | None = N
         note.set(_name(NOTE, "HasExtendedXMP"), md5(extended, usedforsecurity=False).hexdigest().upper())
         body = _serialized(rdf)
         if len(body) + len(_TRAILER) > limit:
-            raise RefusedError(
-                f"needs {len(body)} bytes, {limit} fit into this file", code="too-large", field="xmp"
-            )
+            raise RefusedError(f"needs {len(body)} bytes, {limit} fit into this file", code="too-large", field="xmp")
     if size is not None and not extended and len(body) + len(_TRAILER) <= size:
         padding = size - len(body) - len(_TRAILER)
     else:

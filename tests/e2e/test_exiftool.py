@@ -42,11 +42,13 @@ EXPECTED = {
     "XMP-trainmark:Attribution_url": p.RIGHTS["attribution_url"],
 }
 # Places in the file, and what follows from its length; everything else has to stay.
-PLACES = ("System:", "ExifTool:", "File:FileSize", "XMP", "IFD1:ThumbnailOffset", "IFD1:ThumbnailLength")
-PLACES += ("MPImage", "RIFF:WebP_Flags", "RIFF:ImageWidth", "RIFF:ImageHeight", "File:FileType", "SourceFile")
+PLACES = (
+    *("System:", "ExifTool:", "File:FileSize", "XMP", "IFD1:ThumbnailOffset", "IFD1:ThumbnailLength"),
+    *("MPImage", "RIFF:WebP_Flags", "RIFF:ImageWidth", "RIFF:ImageHeight", "File:FileType", "SourceFile"),
+)
 
 SMALL = p.jpeg(width=16, height=16)
-PROFILE = {"icc_profile": p.icc()}
+PROFILE: dict[str, Any] = {"icc_profile": p.icc()}
 KEYWORDS = p.packet(
     "<dc:subject><rdf:Bag><rdf:li>cat</rdf:li><rdf:li>sofa</rdf:li></rdf:Bag></dc:subject>", 'xmp:Rating="4"'
 )

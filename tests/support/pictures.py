@@ -54,7 +54,9 @@ def drawing(width: int = 48, height: int = 32, mode: str = "RGB", seed: int = 1)
     if mode == "P":
         return color.quantize(16)
     if mode == "I;16":
-        return Image.frombytes("I;16", (width, height), b"".join(bytes([p ^ 0x5A, p]) for p in color.convert("L").tobytes()))
+        return Image.frombytes(
+            "I;16", (width, height), b"".join(bytes([p ^ 0x5A, p]) for p in color.convert("L").tobytes())
+        )
     return color.convert(mode)
 
 
@@ -82,7 +84,9 @@ def animated_webp(**options: Any) -> bytes:
 
 
 def icc() -> bytes:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[24:36] = bytes(12)  # when it was made
+    return bytes(profile)
 
 
 # JPEG
@@ -127,7 +131,11 @@ def rgb_jpeg(**options: Any) -> bytes:
         if part[1] == 0xDA:
             body = bytearray(part)
             for component in range(body[4]):
-                body[5 + 2 * component] = b"RGB"[(body[5 + 2 * component] - 1) if body[5 + 2 * component] < 4 else b"RGB".index(body[5 + 2 * component])]
+                body[5 + 2 * component] = b"RGB"[
+                    (body[5 + 2 * component] - 1)
+                    if body[5 + 2 * component] < 4
+                    else b"RGB".index(body[5 + 2 * component])
+                ]
             parts[number] = bytes(body)
     return b"".join(parts)
 
@@ -320,9 +328,7 @@ def exif_segment(block: bytes) -> bytes:
     return segment(0xE1, b"Exif\0\0" + block)
 
 
-def tiff(
-    entries: Directory, strips: list[bytes], order: str = "<", moved: int = 0, following: int = 0
-) -> bytes:
+def tiff(entries: Directory, strips: list[bytes], order: str = "<", moved: int = 0, following: int = 0) -> bytes:
     """Returns a TIFF: header, `moved` filler bytes, the strips, and the directory with their places added."""
     body, starts, at = b"", [], 8 + moved
     for strip in strips:
@@ -344,8 +350,11 @@ def split_tiff(data: bytes) -> tuple[dict[int, tuple[int, Values]], list[bytes],
         place = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
         raw = data[place : place + size]
         entries[tag] = (kind, list(struct.unpack(f"{order}{count}{CODES[kind]}", raw)) if kind in (3, 4) else raw)
-    starts, sizes = entries.pop(273)[1], entries.pop(279)[1]
-    return entries, [data[int(s) : int(s) + int(n)] for s, n in zip(starts, sizes, strict=True)], order  # type: ignore[arg-type]
+    places: dict[int, list[int]] = {}
+    for tag in (273, 279):
+        _, values = entries.pop(tag)
+        places[tag] = [value for value in values if isinstance(value, int)]
+    return entries, [data[at : at + size] for at, size in zip(places[273], places[279], strict=True)], order
 
 
 # IPTC-IIM and XMP

@@ -21,7 +21,7 @@ INDEX: list[dict[str, Any]] = json.loads((VECTORS / "index.json").read_text())
 
 def hashed(name: str) -> str | None:
     digest = content_hash((VECTORS / name).read_bytes())
-    return digest and digest.hex()
+    return None if digest is None else digest.hex()
 
 
 @pytest.mark.parametrize("pair", INDEX, ids=lambda pair: f"{pair['a']} {pair['b']}")

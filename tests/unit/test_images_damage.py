@@ -37,7 +37,9 @@ SEEDS = [
     p.mpo(CAMERA, CAMERA),
     p.with_segments(SMALL, p.xmp_segment(NOTED), *p.extension_segments(EXTENDED)),
     p.jpeg(progressive=True, width=16, height=16),
-    p.with_png_chunks(p.png("P"), (b"eXIf", p.exif_block()), PROFILE, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + PACKET)),
+    p.with_png_chunks(
+        p.png("P"), (b"eXIf", p.exif_block()), PROFILE, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + PACKET)
+    ),
     p.webp(exif=p.exif_block(), xmp=PACKET),
     p.animated_webp(exif=p.exif_block(), xmp=PACKET),
     p.encoded(p.drawing(16, 16), "TIFF", compression="tiff_lzw"),
@@ -58,7 +60,9 @@ def damaged(draw: st.DrawFn) -> bytes:
             case "set":
                 data[at : at + size] = draw(st.binary(min_size=size, max_size=size))
             case "number":
-                data[at : at + 4] = draw(st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1"]))
+                data[at : at + 4] = draw(
+                    st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1"])
+                )
             case "cut":
                 del data[at : at + size]
             case "double":

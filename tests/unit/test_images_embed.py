@@ -151,7 +151,10 @@ def test_a_differing_value_is_a_conflict(name: str, wrap: Any) -> None:
             "IPTC:By-line",
             p.with_png_chunks(
                 p.png(),
-                (b"tEXt", b"Raw profile type iptc\0" + p.raw_profile("iptc", p.photoshop_segment(byline="S. Else")[18:])),
+                (
+                    b"tEXt",
+                    b"Raw profile type iptc\0" + p.raw_profile("iptc", p.photoshop_segment(byline="S. Else")[18:]),
+                ),
             ),
         ),
     ],
@@ -285,7 +288,9 @@ def test_misnamed_packet_is_found_and_replaced() -> None:
 
 def test_several_packets_become_one() -> None:
     second = p.packet("<dc:format>image/jpeg</dc:format>")
-    result = embed(p.with_segments(p.jpeg(), p.xmp_segment(KEYWORDS), p.photoshop_segment(), p.xmp_segment(second)), RIGHTS)
+    result = embed(
+        p.with_segments(p.jpeg(), p.xmp_segment(KEYWORDS), p.photoshop_segment(), p.xmp_segment(second)), RIGHTS
+    )
     assert len(jpeg.packet_segments(result, jpeg.walk(result))) == 1
     text = "".join(open_picture(result, writing=True).xmp().itertext())
     assert "cat" in text
@@ -343,7 +348,9 @@ def test_reading_gives_the_most_restrictive_of_conflicting_values() -> None:
         for value in ("DMI-ALLOWED", "DMI-PROHIBITED-AIMLTRAINING", "DMI-UNSPECIFIED")
     )
     reservation = ' xmlns:tdm="http://www.w3.org/ns/tdmrep/"'
-    data = in_jpeg(p.packet(two + f"<tdm:reservation{reservation}>0</tdm:reservation>", reservation + ' tdm:reservation="1"'))
+    data = in_jpeg(
+        p.packet(two + f"<tdm:reservation{reservation}>0</tdm:reservation>", reservation + ' tdm:reservation="1"')
+    )
     found = read_rights(data)
     assert found["plus:DataMining"].endswith("/DMI-PROHIBITED-AIMLTRAINING")
     assert found["tdm:reservation"] == "1"

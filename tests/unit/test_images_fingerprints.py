@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -37,7 +38,11 @@ def test_keys_and_known_answer() -> None:
 
 def checks() -> Image.Image:
     """A picture made of whole numbers, so that no library had a part in it."""
-    return Image.frombytes("L", (96, 64), bytes((x * x * 3 + y * 7 + (x // 16) * (y // 8) * 40) % 256 for y in range(64) for x in range(96)))
+    return Image.frombytes(
+        "L",
+        (96, 64),
+        bytes((x * x * 3 + y * 7 + (x // 16) * (y // 8) * 40) % 256 for y in range(64) for x in range(96)),
+    )
 
 
 KNOWN = Fingerprints(
@@ -99,7 +104,9 @@ def test_orientation_is_applied(orientation: int, undo: Image.Transpose, format:
         entries, strips, order = p.split_tiff(p.encoded(stored, format))
         data = p.tiff({**entries, 274: (3, [orientation])}, strips, order)
     else:
-        data = p.encoded(stored, format, exif=p.exif_block(orientation), **({"lossless": True} if format == "WEBP" else {}))
+        data = p.encoded(
+            stored, format, exif=p.exif_block(orientation), **({"lossless": True} if format == "WEBP" else {})
+        )
     upright, turned = examine(p.encoded(PHOTO, "PNG")), examine(data)
     assert distance(upright.iscc, turned.iscc) <= 16
     assert distance(upright.dhash, turned.dhash) <= 8
@@ -112,13 +119,19 @@ def test_alpha_lies_on_white_in_every_form() -> None:
     on_white = Image.composite(image, Image.new("RGB", size, "white"), shape)
     image.putalpha(shape)
     expected = examine(p.encoded(on_white, "PNG"))
-    for data in (p.encoded(image, "PNG"), p.encoded(image, "WEBP", lossless=True, exact=True), p.encoded(image, "TIFF")):
+    for data in (
+        p.encoded(image, "PNG"),
+        p.encoded(image, "WEBP", lossless=True, exact=True),
+        p.encoded(image, "TIFF"),
+    ):
         found = examine(data)
         assert distance(found.iscc, expected.iscc) <= 8
         assert distance(found.dhash, expected.dhash) <= 4
     palette = p.drawing(*size, mode="P")
     keyed = examine(p.encoded(palette, "PNG", transparency=0))
-    white = Image.composite(Image.new("RGB", size, "white"), palette.convert("RGB"), palette.point(lambda i: 255 * (i == 0), "1"))
+    white = Image.composite(
+        Image.new("RGB", size, "white"), palette.convert("RGB"), palette.point(lambda i: 255 * (i == 0), "1")
+    )
     assert keyed == examine(p.encoded(white, "PNG"))
 
 
@@ -251,7 +264,8 @@ def test_a_worker_is_shared_by_threads() -> None:
     found: dict[int, Fingerprints] = {}
     with Worker() as limited:
         threads = [
-            threading.Thread(target=lambda n=n: found.__setitem__(n, limited.examine(files[n]))) for n in range(len(files))
+            threading.Thread(target=lambda n=n: found.__setitem__(n, limited.examine(files[n])))
+            for n in range(len(files))
         ]
         for thread in threads:
             thread.start()
@@ -261,9 +275,9 @@ def test_a_worker_is_shared_by_threads() -> None:
 
 
 def test_a_process_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with Worker() as limited, pytest.raises(BackendError):
         limited.examine(p.png())
-    monkeypatch.setattr(worker_module.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with Worker() as limited, pytest.raises(BackendError):
         limited.examine(p.png())

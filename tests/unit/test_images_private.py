@@ -23,7 +23,13 @@ XMP_NAMES = ("XMP:aux:SerialNumber", "XMP:exif:GPSLatitude")
 THUMBNAIL = p.jpeg(width=16, height=16)
 BLOCK = p.exif_block(6, thumbnail=THUMBNAIL)
 CAMERA = p.with_segments(p.jpeg(icc_profile=p.icc()), p.exif_segment(BLOCK), at=2)
-SECRETS = (b"SN-00012345", b"LENS-777", b"Grace Owner", b"30,15N", struct.pack("<II", 40, 1) + struct.pack("<II", 30, 1))
+SECRETS = (
+    b"SN-00012345",
+    b"LENS-777",
+    b"Grace Owner",
+    b"30,15N",
+    struct.pack("<II", 40, 1) + struct.pack("<II", 30, 1),
+)
 FILES = {
     "jpeg": (CAMERA, ALL),
     "jpeg-xmp": (p.with_segments(CAMERA, p.xmp_segment(XMP), at=3), ALL + XMP_NAMES),
