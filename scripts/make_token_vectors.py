@@ -76,6 +76,7 @@ CREATOR: Final = key("creator")
 CREATOR_2: Final = key("creator, second key")
 OTHER: Final = key("other creator")
 HOLDER: Final = key("holder")
+EVIDENCE = "sha256:" + 64 * "1"
 STRANGER: Final = key("stranger")
 
 FILES: Final = tuple(sorted(sha256(b"file %d" % n) for n in range(5)))
@@ -384,7 +385,7 @@ def token_cases() -> list[Case]:
             "disclosure-price-float",
             [disclosure(salt, "price", {**price, "minor": 1.5})],
             "malformed",
-            "token.disclosures[0]",
+            "token.disclosures[0].minor",
         ),
         disclosed(
             "disclosure-price-negative",
@@ -662,7 +663,7 @@ class World:
             self.statement("manifest", self.second[0], manifest_body(self.manifests[1]), self.second[1]),
             *self.between,
             self.statement("token", self.registry, {"token": digest_encode(digest)}, self.token_signer),
-            self.statement("record", STRANGER, {"kind": "watch", "refs": [], "evidence": "sha256:" + 64 * "1"}),
+            self.statement("record", STRANGER, {"kind": "watch", "refs": [], "evidence": EVIDENCE}),
             *self.late,
         ]
 
@@ -821,7 +822,7 @@ def bundle_cases(packed: dict[str, str]) -> list[Case]:
                     OTHER.did,
                     OTHER,
                     "other.example/log",
-                    {"kind": "watch", "refs": [], "evidence": "sha256:" + 64 * "1"},
+                    {"kind": "watch", "refs": [], "evidence": EVIDENCE},
                 )
             ],
         ),
