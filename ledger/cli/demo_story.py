@@ -145,9 +145,7 @@ def _proof(story: _Story, server: Server) -> Path:
     proof.parent.mkdir()
     story.run(f"prove tagged/{_PICTURE} -o {proof} --registry {server.url} --trust trust.json")
     story.run(f"verify {proof}", show=24)
-    story.proves(
-        "Who signed what under which terms, checked against your trust file; the rest is said aloud."
-    )
+    story.proves("Who signed what under which terms, checked against your trust file; the rest is said aloud.")
     return proof
 
 

@@ -116,7 +116,7 @@ class _Gate:
 
     def _verdict(self, item: Hashed, leaves: Mapping[bytes, Sequence[int]], failed: Sequence[str]) -> Verdict:
         refusals = [*failed, *(["unreadable"] if item.digest is None else [])]
-        digest = next((d for d in (item.digest, item.content) if d in leaves), b"")
+        digest = next((d for d in (item.digest, item.content) if d is not None and d in leaves), b"")
         offers: list[Offer] = []
         for leaf in leaves.get(digest, ()):
             found = self._offer(digest, leaf)
