@@ -92,8 +92,8 @@ def test_exit_code_of_each_error(error: errors.TrainmarkError, code: int) -> Non
         (None, 0, ""),
         (0, 0, ""),
         (1, 1, ""),
-        (errors.VerificationError("is not true", field="root"), 1, "trainmark: root: is not true\n"),
-        (errors.MalformedError("is not text"), 2, "trainmark: is not text\n"),
+        (errors.VerificationError("is not true", field="root"), 1, "trainmark: root: is not true [verification]\n"),
+        (errors.MalformedError("is not text"), 2, "trainmark: is not text [malformed]\n"),
         (
             FileNotFoundError(2, "No such file or directory", "x"),
             3,
