@@ -113,6 +113,10 @@ def contract_address(sender: bytes, nonce: int) -> bytes:
     return keccak256(rlp_encode([sender, rlp_integer(nonce)]))[12:]
 
 
+FIND_BLOCKS: Final = 10_000
+"""How many blocks ``find`` looks back: more than a day of any chain with blocks of ten seconds."""
+
+
 def transaction_hash(text: str) -> bytes:
     """Reads the hash of a transaction (0x hex).
 
@@ -122,6 +126,19 @@ def transaction_hash(text: str) -> bytes:
     if not _HASH.fullmatch(text):
         raise MalformedError(f"expected 0x and 32 bytes of lower-case hex, found {shown(text)}", field="transaction")
     return bytes.fromhex(text[2:])
+
+
+def anchored_sizes(identity: ChainIdentity, origin: bytes, receipt: bytes) -> list[int]:
+    """Returns the sizes that the transaction of this encoded receipt anchored for the publisher and `origin`."""
+    writer = (
+        bytes.fromhex(identity.contract[2:]),
+        [ANCHORED_TOPIC, bytes(12) + bytes.fromhex(identity.publisher[2:]), origin],
+    )
+    try:
+        logs = receipt_logs(receipt)
+    except VerificationError:  # it failed: it anchored nothing
+        return []
+    return [int.from_bytes(data[:32], "big") for address, topics, data in logs if (address, topics) == writer]
 
 
 def make_record(identity: ChainIdentity, header: bytes, receipts: Sequence[bytes], index: int) -> Object:

@@ -37,7 +37,9 @@ from eth_typing import Address, BlockNumber, Hash32
 from eth_utils.exceptions import ValidationError
 
 from anchors.contract import (
+    FIND_BLOCKS,
     anchor_call,
+    anchored_sizes,
     artifact,
     contract_address,
     head_call,
@@ -134,6 +136,18 @@ class EmbeddedChain:
             if computation.is_error:
                 raise refusal(computation.output)  # the block is rolled back: nothing was sent
             return hex_text(transaction.hash)
+
+    def find(self, origin: bytes, size: int) -> str:
+        """See :meth:`ledger.ports.Anchor.find`."""
+        with self._border():
+            latest = self._chain.get_canonical_head().block_number
+            for number in range(latest, max(latest - FIND_BLOCKS, 0), -1):
+                block = self._chain.get_canonical_block_by_number(BlockNumber(number))
+                receipts = self._chain.chaindb.get_receipts(block.header, PragueVM.get_receipt_builder())
+                for transaction, receipt in zip(block.transactions, receipts, strict=True):
+                    if size in anchored_sizes(self._identity, origin, receipt.encode()):
+                        return hex_text(transaction.hash)
+        raise NotFoundError(f"no recent block anchors {size} leaves")
 
     def status(self, transaction: str) -> AnchorStatus:
         """See :meth:`ledger.ports.Anchor.status`; only ``final`` and ``lost`` exist here."""

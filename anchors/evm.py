@@ -20,7 +20,16 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from anchors.contract import anchor_call, artifact, head_call, head_result, make_record, refusal, transaction_hash
+from anchors.contract import (
+    FIND_BLOCKS,
+    anchor_call,
+    artifact,
+    head_call,
+    head_result,
+    make_record,
+    refusal,
+    transaction_hash,
+)
 from anchors.rpc import (
     MAX_FEE,
     MIN_TIP,
@@ -35,7 +44,7 @@ from anchors.rpc import (
 from ledger.canonical import Object
 from ledger.errors import BackendError, MalformedError, NotFoundError, shown
 from ledger.ports import AnchorStatus, ChainIdentity
-from ledger.receipt import RlpItem, hex_text, keccak256, rlp_encode
+from ledger.receipt import ANCHORED_TOPIC, RlpItem, hex_text, keccak256, rlp_encode
 
 # In the order of the header's RLP; the second part came one fork after the other (EIP-1559, 4895, 4844, 4788, 7685).
 _FIELDS: Final = (
@@ -138,6 +147,27 @@ class EvmAnchor:
                 raise
             raise refusal(e.data) from e
         return self._node.send(self._contract, data)
+
+    def find(self, origin: bytes, size: int) -> str:
+        """See :meth:`ledger.ports.Anchor.find`."""
+        self._same_chain()
+        latest = read_quantity(self._node.call("eth_blockNumber"), "block number")
+        wanted = {
+            "address": self._identity.contract,
+            "topics": [
+                hex_text(ANCHORED_TOPIC),
+                hex_text(bytes(12) + bytes.fromhex(self._identity.publisher[2:])),
+                hex_text(origin),
+            ],
+            "fromBlock": hex(max(latest - FIND_BLOCKS, 0)),
+            "toBlock": "latest",
+        }
+        for item in read_list(self._node.call("eth_getLogs", wanted), "logs"):
+            log = read_object(item, "log")
+            data = read_bytes(log.get("data"), "log data", 64)
+            if int.from_bytes(data[:32], "big") == size:
+                return hex_text(read_bytes(log.get("transactionHash"), "transaction hash", 32))
+        raise NotFoundError(f"no recent block anchors {size} leaves")
 
     def status(self, transaction: str) -> AnchorStatus:
         """See :meth:`ledger.ports.Anchor.status`."""

@@ -58,8 +58,19 @@ class Anchor(Protocol):
     def submit(self, origin: bytes, size: int, root: bytes, consistency: Sequence[bytes]) -> str:
         """Sends ``anchor(origin, size, root, consistency)`` and returns the transaction hash (0x hex).
 
+        After a BackendError nobody knows whether it was sent: ``head`` and ``find`` tell.
+
         Raises:
             RefusedError: the contract would revert (code is the kebab-case name of its error); nothing was sent.
+        """
+
+    def find(self, origin: bytes, size: int) -> str:
+        """Returns the hash of this publisher's mined transaction that anchored `size` leaves of `origin`.
+
+        Looks at recent blocks only: it is for a sender that stopped between sending and writing down what it sent.
+
+        Raises:
+            NotFoundError: no recent block has it.
         """
 
     def status(self, transaction: str) -> AnchorStatus:
@@ -70,7 +81,7 @@ class Anchor(Protocol):
         and receipt proof, already checked by :mod:`ledger.receipt`.
 
         Raises:
-            NotFoundError: not mined, or no longer.
+            NotFoundError: not mined, or no longer, or it anchored nothing for this publisher.
         """
 
     def block_hash(self, number: int) -> str:

@@ -62,13 +62,27 @@ class Anchoring:
         if latest is not None and latest.state in OPEN_STATES:
             return self._follow(latest)
         head = log.head
-        size, _ = self.anchor.head(self.origin)
+        size, anchored = self.anchor.head(self.origin)
+        if size and (latest is None or latest.size < size):
+            recalled = self._recall(size, anchored)
+            if recalled is not None:
+                return recalled
         if head.size == size:
             return None
         root = log.root_at(head.size)
         transaction = self.anchor.submit(self.origin, head.size, root, log.consistency(size, head.size) if size else ())
         row = AnchorRow(head.size, root, self.anchor.identity.chain, transaction, "pending", None, None, None)
         catalog.add_anchor(row)
+        return self._follow(row)
+
+    def _recall(self, size: int, root: bytes) -> AnchorRow | None:
+        """Writes down an anchor that was sent by a process that did not live to write it down."""
+        try:
+            transaction = self.anchor.find(self.origin, size)
+        except NotFoundError:
+            return None  # too long ago; the next head gets its own anchor
+        row = AnchorRow(size, root, self.anchor.identity.chain, transaction, "pending", None, None, None)
+        self.registry.catalog.add_anchor(row)
         return self._follow(row)
 
     def _follow(self, row: AnchorRow) -> AnchorRow:

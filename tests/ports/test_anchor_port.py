@@ -186,3 +186,17 @@ def test_closing_twice(publisher: Open) -> None:
     with publisher(0) as anchor:
         anchor.close()
         anchor.close()
+
+
+def test_a_forgotten_transaction_is_found(publisher: Open, origin: bytes) -> None:
+    with publisher(1) as stranger:
+        anchor_tree(stranger, origin, 5)
+    with publisher(0) as anchor:
+        transactions = dict(zip((3, 5, 9), anchor_tree(anchor, origin, 3, 5, 9), strict=True))
+        for size, transaction in transactions.items():
+            assert anchor.find(origin, size) == transaction
+        for absent in (1, 4, 10):
+            with pytest.raises(NotFoundError):
+                anchor.find(origin, absent)
+        with pytest.raises(NotFoundError):
+            anchor.find(bytes(32), 5)
