@@ -47,6 +47,7 @@ class Answers:
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._kept_of: Version | None = None
         self._anchor = lru_cache(maxsize=1024)(self._make_anchor)
+        self._anchor_at = lru_cache(maxsize=16384)(self._find_anchor)
 
     def changed(self) -> None:
         """Says that the catalog changed: what was rendered before counts no more."""
@@ -140,6 +141,10 @@ class Answers:
 
     def anchor_of(self, leaf: int) -> Value | None:
         """Returns the earliest anchor that covers a leaf."""
+        return self._anchor_at(leaf, self.running.anchorer.changes)
+
+    def _find_anchor(self, leaf: int, changes: int) -> Value | None:
+        """Looks the anchor up; a change of any row is a new `changes`, and a new look-up."""
         row = self.running.registry.catalog.anchor_covering(leaf)
         return self._anchor(row) if row else None
 

@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             app.state.running = running
             app.state.answers = Answers(running)
+            app.state.resolvers = CapacityLimiter(resolving.RESOLVERS)
             app.state.writers = CapacityLimiter(publishing.WRITERS)
             app.state.big_uploads = CapacityLimiter(publishing.BIG_AT_ONCE)
             running.anchorer.start()
@@ -76,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.subject_quota = Quota(settings.subject_per_minute)
     pages = import_module("api.web") if find_spec("api.web") else None
     add_problem_handlers(app, getattr(pages, "problem_page", None))
-    if pages is not None:
+    if pages is not None and hasattr(pages, "router"):
         app.include_router(pages.router)
     for router in (resolving.router, publishing.router, access.router, reading.router, tokens.router, log.router):
         app.include_router(router)

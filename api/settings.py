@@ -28,37 +28,39 @@ class Settings(BaseSettings):
         env_prefix="TRAINMARK_", toml_file=SETTINGS_FILE, extra="forbid", frozen=True, validate_default=True
     )
 
-    data_dir: Path = Field(Path(".trainmark"), description="Folder of database, tiles, blobs, chain and keys.")
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8787, ge=0, le=65535, description="Port to listen on.")
+    data_dir: Path = Field(default=Path(".trainmark"), description="Folder of database, tiles, blobs, chain and keys.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8787, ge=0, le=65535, description="Port to listen on.")
     issuer: str | None = Field(
-        None,
+        default=None,
         pattern=r"https?://[A-Za-z0-9.:\[\]/_-]*[A-Za-z0-9\]_-]",
         max_length=256,
         description="Public URL of this registry, without a slash at its end; by default http://<host>:<port>.",
     )
     origin: str | None = Field(
-        None,
+        default=None,
         description="Name of the log, for ever; by default the issuer's host and path, or localhost/<key> on http.",
     )
-    dev: bool = Field(False, description="Allow the embedded chain and unencrypted keys for a public registry.")
-    key_passphrase: SecretStr | None = Field(None, description="Encrypts the keys in <data_dir>/keys.")
+    dev: bool = Field(default=False, description="Allow the embedded chain and unencrypted keys for a public registry.")
+    key_passphrase: SecretStr | None = Field(default=None, description="Encrypts the keys in <data_dir>/keys.")
 
-    chain: str = Field(EMBEDDED, description="`embedded`, or the URL of a node's JSON-RPC.")
-    contract: str | None = Field(None, description="Address of the anchor contract on that chain.")
-    genesis: str | None = Field(None, description="Hash of the block 0 that chain must have.")
+    chain: str = Field(default=EMBEDDED, description="`embedded`, or the URL of a node's JSON-RPC.")
+    contract: str | None = Field(default=None, description="Address of the anchor contract on that chain.")
+    genesis: str | None = Field(default=None, description="Hash of the block 0 that chain must have.")
     confirmations: int | None = Field(
-        None, ge=1, description="Blocks that make an anchor final where the chain has no `finalized` tag."
+        default=None, ge=1, description="Blocks that make an anchor final where the chain has no `finalized` tag."
     )
     chain_class: Literal["development", "testnet", "public"] = Field(
-        "development", description="What the operator calls the chain; a verifier's own trust file decides."
+        default="development", description="What the operator calls the chain; a verifier's own trust file decides."
     )
-    anchor_interval: float = Field(60.0, gt=0, description="Seconds from one anchor to the next.")
+    anchor_interval: float = Field(default=60.0, gt=0, description="Seconds from one anchor to the next.")
 
-    address_per_minute: int = Field(6000, ge=1, description="Cost units each client address may use in a minute.")
-    subject_per_minute: int = Field(240, ge=1, description="Writes each party may make in a minute.")
+    address_per_minute: int = Field(
+        default=6000, ge=1, description="Cost units each client address may use in a minute."
+    )
+    subject_per_minute: int = Field(default=240, ge=1, description="Writes each party may make in a minute.")
     max_manifest_bytes: int = Field(
-        MAX_MANIFEST_BYTES, ge=1024, le=MAX_MANIFEST_BYTES, description="Biggest manifest taken, in bytes."
+        default=MAX_MANIFEST_BYTES, ge=1024, le=MAX_MANIFEST_BYTES, description="Biggest manifest taken, in bytes."
     )
 
     @classmethod

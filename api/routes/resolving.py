@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Annotated, Final
 
 import orjson
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
@@ -25,15 +26,17 @@ router = APIRouter(tags=["resolve"])
 NDJSON: Final = "application/x-ndjson"
 MAX_BATCH_BYTES: Final = MAX_DIGESTS * 80
 DIGESTS_PER_UNIT: Final = 100
+RESOLVERS: Final = 8
+"""Threads that look single digests up: with more of them the interpreter's lock is what they wait for."""
 
 
 @router.get("/v1/resolve/{digest}", response_model=schemas.Resolved, responses=schemas.problems(400, 429, 503))
-async def resolve(digest: DigestPath, answers: Answering) -> Response:
+async def resolve(digest: DigestPath, request: Request, answers: Answering) -> Response:
     """All claims on a file, oldest first. An unknown digest has no claims: that is no permission."""
     raw = digest_decode(digest)
     data = answers.kept(raw)
     if data is None:
-        data = await run_in_threadpool(answers.resolve, raw)
+        data = await run_sync(answers.resolve, raw, limiter=request.app.state.resolvers)
     return Response(data, 200, {"Cache-Control": REVALIDATE}, JSON)
 
 

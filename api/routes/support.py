@@ -16,13 +16,13 @@ IMMUTABLE: Final = "public, max-age=31536000, immutable"
 REVALIDATE: Final = "no-cache"
 
 
-def running_of(request: Request) -> Running:
+async def running_of(request: Request) -> Running:
     """Returns the open registry of the application."""
     running: Running = request.app.state.running
     return running
 
 
-def answers_of(request: Request) -> Answers:
+async def answers_of(request: Request) -> Answers:
     """Returns the application's maker of answers."""
     answers: Answers = request.app.state.answers
     return answers
