@@ -190,6 +190,26 @@ class Fold:
             return "void: its size counts leaves that are not before it"
         return self._why_body_void(statement)
 
+    def is_overtaken(self, statement: Statement) -> bool:
+        """Returns whether `statement`, logged before, no longer holds because a later one of its kind took its place.
+
+        Said again it would count again: a listing after a delisting, a status array that is what it was.
+        """
+        match statement.body:
+            case PolicyBody() as body:
+                return body != self.policy
+            case ReviewBody() as body:
+                manifest = self.manifests.get(body.leaf)
+                return manifest is not None and body != manifest.review
+            case IdentityBody() as body:
+                known = self.identities.get(body.creator)
+                return known is not None and body != known[1]
+            case StatusBody() as body:
+                status = self.statuses.get(body.uri)
+                return status is not None and body != status[1]
+            case _:
+                return False
+
     def _why_body_void(self, statement: Statement) -> str | None:
         match statement.body:
             case PolicyBody() as body if self.policy is not None and body.origin != self.policy.origin:

@@ -17,14 +17,22 @@ from typing import Final
 
 from ledger.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
 from ledger.encoding import sha256
-from ledger.errors import BackendError, ConflictError, RefusedError, TrainmarkError
+from ledger.errors import (
+    BackendError,
+    ConflictError,
+    MalformedError,
+    NotFoundError,
+    RefusedError,
+    TrainmarkError,
+    VerificationError,
+)
 from ledger.keys import SigningKey
-from ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, root, root_at
+from ledger.merkle import EMPTY_ROOT, consistency_proof, inclusion_proof, leaf_hashes, root, root_at
 from ledger.note import ED25519, VerifierKey, format_vkey, verify_note
 from ledger.ports import EntryStore, Head, TileStore
 from ledger.sequencer import append, load_edge
 from ledger.state import Fold
-from ledger.statements import Statement, verify_statement
+from ledger.statements import Statement, UnknownBody, verify_statement
 from ledger.tiles import TileNodes
 
 MAX_BATCH: Final = 1024
@@ -76,60 +84,73 @@ class Log:
         return self._head
 
     def _recover(self) -> None:
-        head = self._entries.head()
-        published = self._tiles.read_checkpoint()
+        """Compares database, tiles and published checkpoint, then finishes the publication that was cut off, if any.
+
+        Nothing is published before all three agree: a checkpoint that does not extend the published one would fork.
+        """
+        head, published = self._entries.head(), self._tiles.read_checkpoint()
         if head is None:
             if published is not None:
                 raise _disagreement("the tile folder has a checkpoint, the database has no leaf")
-            empty = Checkpoint(self.origin, 0, load_edge(0, self._tiles.read).root)
+            empty = Checkpoint(self.origin, 0, EMPTY_ROOT)
             head = Head(0, empty.root, sign_checkpoint(empty, self._key))
-        else:
-            self._finish_publication(head, published)
-        self._edge = load_edge(head.size, self._tiles.read)
+        self._check_signed(head)
+        try:
+            self._check_leaves(head, published)
+            self._tiles.write(self._entries.staged())
+            self._edge = load_edge(head.size, self._tiles.read)
+        except (NotFoundError, MalformedError) as e:
+            raise _disagreement(f"the database is at {head.size} leaves, and the tile folder: {e}") from e
         if self._edge.root != head.root:
             raise _disagreement(f"the tiles' root at size {head.size} is not the database's")
-        self._check_signed(head)
-        self.fold = Fold()
-        for leaf in self._entries.leaves(0, head.size):
-            self.fold.add(leaf)
-        self._check_leaves(head)
+        if head.size:
+            self._tiles.write_checkpoint(head.note)
+            self._entries.published()
+        self.fold = Fold(self._entries.leaves(0, head.size))
         self._head = head
-
-    def _finish_publication(self, head: Head, published: bytes | None) -> None:
-        if published is not None and published != head.note:
-            shown, _ = parse_checkpoint(published)
-            if shown.size >= head.size or shown.origin != self.origin:
-                raise _disagreement(
-                    f"the published checkpoint is {shown.origin} at {shown.size} leaves, the database is at {head.size}"
-                )
-        self._tiles.write(self._entries.staged())
-        if published is not None and published != head.note:
-            old, _ = parse_checkpoint(published)
-            if TileNodes(old.size, self._tiles.read).root() != old.root:
-                raise _disagreement(f"the published checkpoint at {old.size} leaves is not of these tiles")
-        self._tiles.write_checkpoint(head.note)
-        self._entries.published()
 
     def _check_signed(self, head: Head) -> None:
         checkpoint, note = parse_checkpoint(head.note)
         if checkpoint != Checkpoint(self.origin, head.size, head.root):
             raise _disagreement(f"the database's checkpoint is {checkpoint.origin} at {checkpoint.size} leaves")
-        verify_note(note, VerifierKey(self.origin, ED25519, self._key.public))
+        try:
+            verify_note(note, VerifierKey(self.origin, ED25519, self._key.public))
+        except VerificationError as e:
+            signers = ", ".join(f"{s.name}+{s.key_id.hex()}" for s in note.signatures)
+            raise _disagreement(f"the database's checkpoint is signed by {signers}, the key is {self.vkey}") from e
 
-    def _check_leaves(self, head: Head) -> None:
-        if root([leaf_hash(leaf) for leaf in self._entries.leaves(0, head.size)]) != head.root:
+    def _check_leaves(self, head: Head, published: bytes | None) -> None:
+        """Checks that the database's leaves lead to its head, and on the way there to the published checkpoint."""
+        hashes = leaf_hashes(self._entries.leaves(0, head.size))
+        if root(hashes) != head.root:
             raise _disagreement(f"the database's leaves have another root than the log at {head.size}")
+        if published is None:
+            return
+        shown, _ = parse_checkpoint(published)
+        if shown.origin != self.origin or shown.size > head.size:
+            raise _disagreement(
+                f"the published checkpoint is {shown.origin} at {shown.size} leaves, "
+                f"the database is {self.origin} at {head.size}"
+            )
+        if root(hashes[: shown.size]) != shown.root:
+            raise _disagreement(
+                f"the published checkpoint at {shown.size} leaves has another root than the database's leaves"
+            )
 
     def append(self, statement: Statement) -> Logged:
-        """Logs a statement whose signature is checked here; the same statement again gives its first place.
+        """Logs a statement whose signature is checked here.
 
-        Returns when a published checkpoint covers it.
+        The same statement again gives its first place, so that a request may be repeated; but it is logged anew when it
+        says again what another statement has changed since (:meth:`ledger.state.Fold.is_overtaken`).  Returns when a
+        published checkpoint covers it.
 
         Raises:
-            RefusedError: it would be void (code ``void``, ``key-invalid`` or ``wrong-log``), or of an unknown type.
+            RefusedError: it would be void (code ``void``, ``key-invalid`` or ``wrong-log``), or ``unknown-type``.
             ConflictError: ``pool-full``: try again later.
         """
         verify_statement(statement)
+        if isinstance(statement.body, UnknownBody):
+            raise RefusedError("a log holds what its registry can read", code="unknown-type", field="statement.type")
         pending = _Pending(statement, Future())
         try:
             self._pool.put_nowait(pending)
@@ -200,15 +221,15 @@ class Log:
         places: dict[bytes, int] = {}
         for pending in batch:
             statement = pending.statement
-            index = places.get(statement.data)
+            index = places.get(statement.data, self.place_of(statement))
+            if index is not None and self.fold.is_overtaken(statement):
+                index = None
             if index is None:
-                index = self.place_of(statement)
-                reason = self.fold.why_void(statement) if index is None else None
+                reason = self.fold.why_void(statement)
                 if reason is not None:
                     code, _, text = reason.partition(": ")
                     pending.answer.set_exception(RefusedError(text, code=code, field="statement"))
                     continue
-            if index is None:
                 index = places[statement.data] = self.fold.size
                 self.fold.add_statement(statement)
             taken.setdefault(index, []).append(pending)
@@ -232,4 +253,4 @@ class Log:
 
 
 def _disagreement(message: str) -> ConflictError:
-    return ConflictError(f"{message}: refusing to run; nothing was changed", code="log-disagreement")
+    return ConflictError(f"{message}: refusing to run", code="log-disagreement")

@@ -28,6 +28,7 @@ from ledger.state import ManifestState
 from ledger.terms import Terms, parse_terms, verify_text
 
 MAX_HEADER_BYTES: Final = 64 * 1024
+MAX_ENTRY_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,22 @@ def _entries_by_root(blobs: BlobStore) -> dict[tuple[bytes, int], bytes]:
 
 
 def erase(record: ManifestRecord, blobs: BlobStore, catalog: Catalog) -> None:
-    """Erases a payload: header, entries (and with them their salts) and look-up rows.  Terms stay: others use them."""
-    blobs.delete(record.entries)
+    """Erases a payload: header, entries (and with them their salts) and look-up rows.
+
+    Terms stay: others use them.  Entries stay while another payload has the very same ones, as the next version of a
+    library may; they go with the last of them.
+    """
+    if not _is_shared(record, catalog):
+        blobs.delete(record.entries)
     blobs.delete(record.manifest)
     catalog.remove_manifest(record.leaf)
+
+
+def _is_shared(record: ManifestRecord, catalog: Catalog) -> bool:
+    """Whether another payload is made of the same entries: it is found by the first of them."""
+    first = read_entry(parse(catalog.entry(record.leaf, 0), "entry", MAX_ENTRY_BYTES))
+    for match in catalog.find([first.provenance_hash]).get(first.provenance_hash, ()):
+        other = catalog.manifest(match.leaf)
+        if match.leaf != record.leaf and other is not None and other.entries == record.entries:
+            return True
+    return False

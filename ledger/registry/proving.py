@@ -23,6 +23,7 @@ from ledger.statements import parse_statement
 
 MAX_RECORD_BYTES: Final = 1 << 20
 MAX_RIVALS: Final = 20
+MAX_RIVAL_LEAVES: Final = 64
 
 
 def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
@@ -49,9 +50,23 @@ def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
     )
     head = registry.log.head
     with registry.log.fold_lock:
-        indices = carried_indices(registry.log.fold, [best.match.leaf, *rivals[:MAX_RIVALS]], head.size)
+        indices = _with_rivals(registry.log.fold, best.match.leaf, rivals[:MAX_RIVALS], head.size)
     leaves = carry(registry, indices, head.size)
     return format_proof(digest, kind, claim, head.note, leaves, carry_anchors(registry, best.match.leaf, head.size))
+
+
+def _with_rivals(fold: Fold, leaf: int, rivals: Iterable[int], size: int) -> list[int]:
+    """Returns what a proof of `leaf` carries, and of its rivals as much as leaves it a proof.
+
+    Whoever has more keys and cases than fit is left out: else anybody could log so many that no proof can be read.
+    """
+    chosen = [leaf]
+    indices = carried_indices(fold, chosen, size)
+    for rival in rivals:
+        more = carried_indices(fold, [*chosen, rival], size)
+        if len(more) - len(indices) <= MAX_RIVAL_LEAVES:
+            chosen, indices = [*chosen, rival], more
+    return indices
 
 
 def carried_indices(fold: Fold, manifests: Iterable[int], size: int, extra: Iterable[int] = ()) -> list[int]:
@@ -70,8 +85,10 @@ def carried_indices(fold: Fold, manifests: Iterable[int], size: int, extra: Iter
         todo += _successors(fold, leaf)
         for opened in state.cases:
             case = fold.cases[opened]
-            parties.add(case.by)
-            indices |= {i for i in (opened, case.held, case.decided) if i is not None}
+            moves = {i for i in (case.held, case.decided) if i is not None}
+            if moves:  # a case that is only opened changes nothing, and anybody may open thousands
+                parties.add(case.by)
+                indices |= {opened, *moves}
     for party in parties:
         indices |= set(fold.key_leaves.get(party or "", ()))
     return sorted(i for i in indices if i < size and i not in fold.void)

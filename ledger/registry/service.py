@@ -23,6 +23,7 @@ from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, Manifes
 from ledger.registry import payloads
 from ledger.registry.listing import RULES_DIGEST, Decision, decide
 from ledger.registry.log import Log, Logged
+from ledger.state import ManifestState
 from ledger.statements import (
     DisputeBody,
     IdentityBody,
@@ -171,7 +172,8 @@ class Registry:
 
         Raises:
             MalformedError, VerificationError: the upload is not what it says to be.
-            RefusedError: ``wrong-log`` no statement for this log; ``forbidden`` somebody else's manifest; ``void``.
+            RefusedError: ``wrong-log`` no statement for this log; ``forbidden`` somebody else's manifest; ``erased``
+                the manifest was; ``void``.
             ConflictError: ``version-conflict``; ``pool-full``.
         """
         read = parse_manifest(manifest)
@@ -205,6 +207,10 @@ class Registry:
     def _check_place(self, header: Header, statement: Statement) -> None:
         assert isinstance(statement.body, ManifestBody)
         with self.log.fold_lock:
+            for leaf in self.log.fold.by_digest.get(header.digest, ()):
+                known = self.log.fold.manifests[leaf]
+                if known.by == header.creator_id and _erased(known.review):
+                    raise RefusedError(f"leaf {leaf}, this manifest, was erased", code="erased", field="manifest")
             for leaf in statement.body.supersedes:
                 old = self.log.fold.manifests.get(leaf)
                 if old is None or old.by != header.creator_id:
@@ -326,12 +332,11 @@ class Registry:
         record = self.catalog.manifest(match.leaf)
         with self.log.fold_lock:
             leaf = self.log.fold.manifests.get(match.leaf)
-            review = leaf.review if leaf else None
             state = self.log.fold.manifest_state(match.leaf, match.entry)
             level = self.log.fold.identities.get(record.by) if record else None
-        if record is None or leaf is None or (review is not None and review.visibility in ("invite", "private")):
+        if record is None or leaf is None or _hidden(leaf):
             return None
-        entry = read_entry(parse(self.catalog.entry(match.leaf, match.entry), "entry", 1 << 20))
+        entry = read_entry(parse(self.catalog.entry(match.leaf, match.entry), "entry", payloads.MAX_ENTRY_BYTES))
         return ClaimFound(
             match,
             record,
@@ -371,8 +376,7 @@ class Registry:
         with self.log.fold_lock:
             state = self.log.fold.manifests.get(leaf)
             name = self.log.fold.manifest_state(leaf)
-        hidden = state is None or (state.review is not None and state.review.visibility in ("invite", "private"))
-        if record is None or hidden:
+        if record is None or state is None or _hidden(state):
             raise NotFoundError(f"no public manifest at leaf {leaf}")
         return record, name
 
@@ -380,7 +384,7 @@ class Registry:
         """Returns all entries of a payload, in order."""
         entries: list[Entry] = []
         while page := self.catalog.entries(leaf, len(entries), 10_000):
-            entries += [read_entry(parse(data, "entry", 1 << 20)) for data in page]
+            entries += [read_entry(parse(data, "entry", payloads.MAX_ENTRY_BYTES)) for data in page]
         return entries
 
     def entry_path(self, leaf: int, entry: int) -> tuple[bytes, ...]:
@@ -396,6 +400,11 @@ class Registry:
 
 def _read_header(data: bytes) -> Header:
     return read_header(parse(data, "header", payloads.MAX_HEADER_BYTES))
+
+
+def _hidden(manifest: ManifestState) -> bool:
+    """Whether the latest listing was not for the public; taking it off the list opens it to nobody."""
+    return manifest.visibility in ("invite", "private")
 
 
 def _erased(review: ReviewBody | None) -> bool:

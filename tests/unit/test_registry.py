@@ -1,0 +1,771 @@
+"""Stories of a registry, told on the simulator: what it lists, refuses, forgets and recovers (docs/format.md, 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ledger.canonical import Object
+from ledger.encoding import digest_encode, time_encode
+from ledger.errors import (
+    BackendError,
+    ConflictError,
+    MalformedError,
+    NotFoundError,
+    RefusedError,
+    VerificationError,
+)
+from ledger.keys import SigningKey
+from ledger.manifests import Entry
+from ledger.ports import ManifestRecord
+from ledger.proof import verify_proof
+from ledger.registry.anchoring import Anchoring
+from ledger.registry.listing import MAX_REASONS, RULES, RULES_DIGEST, decide
+from ledger.registry.proving import prove
+from ledger.registry.service import Registry
+from ledger.statements import key_add_body, manifest_body, parse_statement, sign_statement
+from ledger.store.memory import MemoryCatalog, MemoryLog, MemoryTileStore
+from ledger.tiles import Tile
+from tests.reference import statement as reference
+from tests.reference import tiles as reference_tiles
+from tests.simulator import (
+    DAY,
+    ORIGIN,
+    HandMadeLog,
+    Library,
+    World,
+    digest,
+    dispute_body,
+    entry,
+    key,
+    library,
+    license_of,
+    reading,
+    review_body,
+    verdict,
+)
+
+EVA, BOB, MALLORY = key("eva"), key("bob"), key("mallory")
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A registry; at the end its log is consistent from outside and the same when it is opened again."""
+    world = World()
+    yield world
+    try:
+        fold, head = vars(world.registry.log.fold), world.registry.log.head
+        assert world.reopen().log.head == head
+        assert vars(world.registry.log.fold) == fold
+        assert world.registry.log.fold.void == {}
+        assert_tiles(world)
+    finally:
+        world.close()
+
+
+def assert_tiles(world: World) -> None:
+    """Asserts that the tiles are those of the leaves, as the reference lays them out."""
+    leaves = world.leaves()
+    expected = reference_tiles.expected_tiles(leaves)
+    held = {reference_tiles.tile_path(_level(t), t.index, t.width): t for t in world.tiles._tiles}
+    assert expected.keys() <= held.keys()
+    for path, data in expected.items():
+        assert world.tiles.read(held[path]) == data
+
+
+def _level(tile: Tile) -> int | str:
+    return "entries" if tile.level < 0 else tile.level
+
+
+def copied(library: Library, creator: SigningKey) -> Library:
+    """Returns the same files in a library of somebody else."""
+    return Library.of(creator, library.entries, header={"title": "copied"})
+
+
+# -- publishing
+
+
+def test_a_library_is_logged_listed_and_found(world: World) -> None:
+    pictures = library("pictures", EVA)
+    receipt = world.publish(pictures)
+    assert (receipt.logged.index, receipt.manifest) == (1, pictures.header.digest)
+    assert receipt.decision.outcome == "list"
+    for number, item in enumerate(pictures.entries):
+        for kind, found in item.digests:
+            (claim,) = world.registry.claims([found])[found]
+            assert (claim.match.leaf, claim.match.entry, claim.match.kind) == (1, number, kind)
+            assert (claim.state, claim.contested) == ("listed", False)
+            assert (claim.header, claim.entry, claim.terms) == (pictures.header, item, pictures.terms)
+            result = verify_proof(prove(world.registry, found), world.trust(), replay=world.leaves())
+            assert (result.kind, result.state, result.leaf) == (kind, "listed", 1)
+    assert world.registry.claims([digest("no such file")]) == {digest("no such file"): []}
+
+
+def test_publishing_again_gives_the_same_leaf(world: World) -> None:
+    pictures = library("pictures", EVA)
+    first = world.publish(pictures)
+    size = world.registry.log.head.size
+    again = world.publish(pictures)
+    assert again.logged.index == first.logged.index
+    assert again.decision == first.decision
+    assert world.registry.log.head.size == size
+
+
+def test_the_policy_names_the_rules(world: World) -> None:
+    policy = world.registry.log.fold.policy
+    assert policy is not None
+    assert policy.rules == RULES_DIGEST == digest(RULES)
+    assert policy.log_key == world.registry.log.vkey
+
+
+def test_two_manifests_of_one_place_conflict(world: World) -> None:
+    first = world.publish(library("pictures", EVA))
+    other = library("pictures", EVA, 4)
+    size = world.registry.log.head.size
+    with pytest.raises(ConflictError) as caught:
+        world.publish(other)
+    assert caught.value.code == "version-conflict"
+    assert str(first.logged.index) in str(caught.value)
+    assert world.registry.log.head.size == size
+    assert world.registry.catalog.manifests(None, 9) == [world.registry.catalog.manifest(1)]
+    world.publish(library("pictures", EVA, 4, version="2"))
+    world.publish(library("pictures", EVA, 4, part=2, parts=2))
+    world.publish(library("pictures", BOB, 4))  # the same dataset id of another creator is another dataset
+
+
+def test_a_manifest_supersedes_another(world: World) -> None:
+    old = world.publish(library("pictures", EVA)).logged.index
+    new = world.publish(library("pictures", EVA, 4), supersedes=(old,)).logged.index
+    fold = world.registry.log.fold
+    assert (fold.manifest_state(old), fold.manifest_state(new)) == ("ended", "listed")
+    found = library("pictures", EVA).entries[0].provenance_hash
+    claims = world.registry.claims([found])[found]
+    assert [(c.match.leaf, c.state) for c in claims] == [(old, "ended"), (new, "listed")]
+    assert verify_proof(prove(world.registry, found), world.trust()).leaf == new
+    ended = verify_proof(prove(world.registry, found, old), world.trust())
+    assert (ended.state, ended.leaf) == ("ended", old)  # the bundle carries what ended it
+    with pytest.raises(RefusedError) as caught:
+        world.publish(library("more", BOB), supersedes=(new,))
+    assert (caught.value.code, caught.value.field) == ("void", "supersedes")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rights_status": "needs-release"}, "rights_status needs-release"),
+        ({"rights_status": "restricted"}, "rights_status restricted"),
+        ({"release_status": "missing"}, "release_status missing"),
+        ({"privacy": {"face": "no", "minor": "unknown", "pii": "no", "biometric": "no"}}, "privacy minor unknown"),
+    ],
+)
+def test_the_rules_reject(world: World, changes: Object, reason: str) -> None:
+    bad = Library.of(EVA, [entry("good"), entry("bad", **changes)])
+    receipt = world.publish(bad)
+    assert receipt.decision.outcome == "reject"
+    assert receipt.decision.reasons == (f"bad.png: {reason}",)
+    assert world.registry.log.fold.manifest_state(receipt.logged.index) == "ended"
+    assert world.registry.waiting() == []
+    again = world.publish(bad)
+    assert again.logged.index == receipt.logged.index
+
+
+def test_reasons_are_short() -> None:
+    entries = [entry(f"{n:03d}", rights_status="restricted") for n in range(MAX_REASONS + 5)]
+    reasons = decide(entries, []).reasons
+    assert len(reasons) == MAX_REASONS + 1
+    assert reasons[-1] == "and 5 more"
+
+
+def test_a_collision_waits_for_a_person(world: World) -> None:
+    original = library("pictures", EVA)
+    first = world.publish(original).logged.index
+    receipt = world.publish(copied(original, MALLORY))
+    assert receipt.decision.outcome == "wait"
+    assert all(f"is also in leaf {first}" in reason for reason in receipt.decision.reasons)
+    fold = world.registry.log.fold
+    assert fold.manifest_state(receipt.logged.index) == "logged"
+    found = original.entries[0].provenance_hash
+    assert [(c.match.leaf, c.state, c.contested) for c in world.registry.claims([found])[found]] == [
+        (first, "listed", False),
+        (receipt.logged.index, "logged", False),
+    ]
+    assert verify_proof(prove(world.registry, found), world.trust()).leaf == first
+    ((record, decision),) = world.registry.waiting()
+    assert (record.leaf, decision.outcome) == (receipt.logged.index, "wait")
+
+    world.review(receipt.logged.index, "listed")  # a person decides; both are contested from then on
+    assert world.registry.waiting() == []
+    assert [(c.state, c.contested) for c in world.registry.claims([found])[found]] == [("listed", True)] * 2
+
+
+@pytest.mark.parametrize("kind", ["provenance_hash", "published_hash", "content_hash"])
+def test_one_equal_digest_of_any_kind_collides(world: World, kind: str) -> None:
+    original = entry("original")
+    world.publish(Library.of(EVA, [original]))
+    shared = digest_encode(original.published_hash)
+    receipt = world.publish(Library.of(BOB, [entry("other"), entry("same", **{kind: shared})]))
+    assert receipt.decision.outcome == "wait"
+
+
+def test_what_ended_is_in_nobodys_way(world: World) -> None:
+    original = library("pictures", EVA)
+    first = world.publish(original).logged.index
+    world.review(first, "delisted")
+    assert world.publish(copied(original, BOB)).decision.outcome == "list"
+
+
+def test_a_creators_own_files_collide_with_nobody(world: World) -> None:
+    original = library("pictures", EVA)
+    world.publish(original)
+    assert world.publish(copied(original, EVA)).decision.outcome == "list"
+
+
+def test_a_review_may_be_made_again(world: World) -> None:
+    """Word for word the same statement, which counts again because another one counted in between."""
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    listed = sign_statement("review", world.identity.did, world.identity.key, ORIGIN, review_body(leaf, "listed"))
+    assert world.leaves()[leaf + 1] == listed.data
+    assert world.registry.speak(listed.data, world.identity.did).index == leaf + 1  # a request that is repeated
+    world.review(leaf, "delisted")
+    assert world.registry.log.fold.manifest_state(leaf) == "ended"
+    assert world.registry.speak(listed.data, world.identity.did).index == leaf + 3
+    assert world.registry.log.fold.manifest_state(leaf) == "listed"
+    assert world.registry.speak(listed.data, world.identity.did).size == leaf + 4  # and repeated
+    result = verify_proof(prove(world.registry, pictures.entries[0].published_hash), world.trust())
+    assert result.state == "listed"
+
+
+def test_what_was_said_again_in_between(world: World) -> None:
+    """The same for the other kinds of statement of which the last one counts."""
+    say = world.registry.sign
+    policy = world.registry.policy_body()
+    status: Object = {"uri": "https://x.example/status/0", "bits": 2, "count": 8, "digest": digest_encode(bytes(32))}
+    levels: Object = {"creator": EVA.did, "level": "domain", "evidence": None}
+    for kind, one, two in (
+        ("policy", policy, {**policy, "issuer": "https://new.example"}),
+        ("status", status, {**status, "digest": digest_encode(b"1" * 32)}),
+        ("identity", levels, {**levels, "level": "attested"}),
+    ):
+        places = [world.registry.log.append(say(kind, body)).index for body in (one, one, two, two, one)]
+        size = world.registry.log.head.size
+        assert places[0] == places[1]
+        assert places[2:] == [size - 2, size - 2, size - 1]
+
+
+def test_private_manifests_are_shown_to_nobody(world: World) -> None:
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    found = pictures.entries[0].provenance_hash
+    for outcome, visibility in (("listed", "private"), ("delisted", None), ("listed", "invite")):
+        world.review(leaf, outcome, visibility)
+        assert world.registry.claims([found])[found] == []
+        with pytest.raises(NotFoundError):
+            world.registry.manifest(leaf)
+        with pytest.raises(NotFoundError):
+            prove(world.registry, found)
+    world.review(leaf, "listed", "public")
+    assert len(world.registry.claims([found])[found]) == 1
+
+
+# -- what is refused
+
+
+def test_an_upload_is_what_it_says_to_be(world: World) -> None:
+    pictures = library("pictures", EVA)
+    manifest, terms = pictures.file(pictures.statement()), pictures.terms.data
+    other_terms, other_text = license_of(audit_per_year=1)
+    forged = sign_statement("manifest", EVA.did, MALLORY, ORIGIN, manifest_body(pictures.header.digest))
+    signed = sign_statement("manifest", MALLORY.did, MALLORY, ORIGIN, manifest_body(pictures.header.digest))
+    refused: list[tuple[bytes, bytes, bytes, str, type[Exception], str]] = [
+        (manifest[:-1], terms, pictures.text, EVA.did, MalformedError, "malformed"),
+        (manifest, terms[:-1], pictures.text, EVA.did, MalformedError, "malformed"),
+        (manifest, terms, pictures.text + b" ", EVA.did, MalformedError, "malformed"),
+        (manifest, terms, other_text, EVA.did, VerificationError, "terms-digest"),
+        (manifest, other_terms.data, other_text, EVA.did, RefusedError, "terms-digest"),
+        (manifest, terms, pictures.text, BOB.did, RefusedError, "forbidden"),
+        (pictures.file(pictures.statement(log=None)), terms, pictures.text, EVA.did, RefusedError, "wrong-log"),
+        (
+            pictures.file(pictures.statement(log="another.example/log")),
+            terms,
+            pictures.text,
+            EVA.did,
+            RefusedError,
+            "wrong-log",
+        ),
+        (pictures.file(signed), terms, pictures.text, EVA.did, RefusedError, "wrong-log"),
+        (pictures.file(forged), terms, pictures.text, EVA.did, RefusedError, "key-invalid"),
+    ]
+    for data, license_, text, subject, error, code in refused:
+        with pytest.raises(error) as caught:
+            world.registry.publish(data, license_, text, subject)
+        assert getattr(caught.value, "code", None) == code
+        assert world.registry.log.head.size == 1
+        assert world.registry.catalog.manifests(None, 9) == []
+    assert world.publish(pictures).logged.index == 1
+
+
+def test_a_statement_for_another_log_is_refused(world: World) -> None:
+    leaf = world.publish(library("pictures", EVA)).logged.index
+    body: Object = {"leaf": leaf, "effective_at": time_encode(world.clock.now + 31 * DAY)}
+    with pytest.raises(RefusedError) as caught:
+        world.speak(EVA, "withdraw", body, log="another.example/log")
+    assert caught.value.code == "wrong-log"
+    assert world.registry.log.fold.manifest_state(leaf) == "listed"
+
+
+def test_everybody_speaks_for_themselves(world: World) -> None:
+    leaf = world.publish(library("pictures", EVA)).logged.index
+    size = world.registry.log.head.size
+    statement = sign_statement("review", world.identity.did, world.identity.key, ORIGIN, review_body(leaf, "delisted"))
+    poem = sign_statement("poem", EVA.did, EVA, ORIGIN, {})
+    token: Object = {"token": digest_encode(bytes(32))}
+    for data, subject in (
+        (statement.data, EVA.did),
+        (sign_statement("review", EVA.did, EVA, ORIGIN, review_body(leaf, "delisted")).data, EVA.did),
+        (sign_statement("token", world.identity.did, world.identity.key, ORIGIN, token).data, world.identity.did),
+        (poem.data, EVA.did),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            world.registry.speak(data, subject)
+        assert caught.value.code == "forbidden"
+    with pytest.raises(RefusedError) as caught:
+        world.registry.log.append(poem)
+    assert caught.value.code == "unknown-type"
+    assert world.registry.log.head.size == size
+
+
+def test_a_key_that_does_not_count_is_refused(world: World) -> None:
+    second = key("eva, second")
+    pictures = library("pictures", EVA)
+    manifest = pictures.file(pictures.statement(signer=second))
+    with pytest.raises(RefusedError) as caught:
+        world.registry.publish(manifest, pictures.terms.data, pictures.text, EVA.did)
+    assert caught.value.code == "key-invalid"
+    world.speak(EVA, "key", key_add_body(EVA.did, second, recovery=False))
+    receipt = world.registry.publish(manifest, pictures.terms.data, pictures.text, EVA.did)
+    assert verify_proof(prove(world.registry, pictures.entries[0].published_hash), world.trust()).leaf == 2
+    assert receipt.logged.index == 2
+
+
+def test_a_header_of_somebody_else_is_void_everywhere(world: World) -> None:
+    """Mallory logs the digest of Eva's header before Eva does: it is a leaf, and that is all it is."""
+    pictures = library("pictures", EVA)
+    theft = world.speak(MALLORY, "manifest", manifest_body(pictures.header.digest)).index
+    mine = world.publish(pictures).logged.index
+    world.review(theft, "listed")
+    found = pictures.entries[0].published_hash
+    assert [c.match.leaf for c in world.registry.claims([found])[found]] == [mine]
+    with pytest.raises(NotFoundError):
+        world.registry.manifest(theft)
+    with pytest.raises(NotFoundError):
+        prove(world.registry, found, theft)
+    assert theft not in world.registry.rebuild()
+    assert [c.match.leaf for c in world.registry.claims([found])[found]] == [mine]
+    log = HandMadeLog(leaves=[parse_statement(leaf) for leaf in world.leaves()])
+    refused = verdict(log.bundle(pictures.claim(0, theft)), world.trust())
+    assert isinstance(refused, VerificationError)
+    assert refused.code == "header-digest"
+    assert verify_proof(log.bundle(pictures.claim(0, mine)), world.trust()).leaf == mine
+
+
+# -- withdrawing, disputing, erasing
+
+
+def test_a_withdrawal_keeps_its_notice(world: World) -> None:
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    earliest = world.clock.now + 30 * DAY
+    with pytest.raises(RefusedError) as caught:
+        world.speak(EVA, "withdraw", {"leaf": leaf, "effective_at": time_encode(earliest - 1)})
+    assert (caught.value.code, caught.value.field) == ("notice", "effective_at")
+    assert time_encode(earliest) in str(caught.value)
+    assert world.registry.log.fold.manifest_state(leaf) == "listed"
+    with pytest.raises(RefusedError) as caught:
+        world.speak(BOB, "withdraw", {"leaf": leaf, "effective_at": time_encode(earliest)})
+    assert caught.value.code == "void"
+    world.speak(EVA, "withdraw", {"leaf": leaf, "effective_at": time_encode(earliest)})
+    assert world.registry.log.fold.manifest_state(leaf) == "withdrawing"
+    result = verify_proof(prove(world.registry, pictures.entries[0].published_hash), world.trust())
+    assert result.state == "withdrawing"
+
+
+def test_a_dispute(world: World) -> None:
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    case = world.speak(BOB, "dispute", dispute_body("open", leaf, entries=(1,))).index
+    states = [pictures.entries[0].published_hash, pictures.entries[1].published_hash]
+
+    def shown() -> list[str]:
+        found = [world.registry.claims([d])[d][0].state for d in states]
+        proved = [verify_proof(prove(world.registry, d), world.trust()).state for d in states]
+        assert proved == found
+        return found
+
+    assert shown() == ["listed", "listed"]
+    world.speak(world.identity.key, "dispute", dispute_body("hold", leaf, case, (1,)))
+    assert shown() == ["listed", "disputed"]
+    world.speak(EVA, "dispute", dispute_body("answer", leaf, case))
+    world.speak(world.identity.key, "dispute", dispute_body("decide", leaf, case, (1,), "upheld"))
+    assert shown() == ["listed", "ended"]
+
+
+def test_nobody_makes_a_proof_unreadable(world: World) -> None:
+    """Strangers open cases, add keys and log copies; the proof of the original stays small."""
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    for n in range(80):
+        world.speak(MALLORY, "key", key_add_body(MALLORY.did, key(f"mallory {n}"), recovery=False))
+        world.speak(key(f"stranger {n}"), "dispute", dispute_body("open", leaf))
+    rival = world.publish(copied(pictures, MALLORY)).logged.index
+    small = world.publish(copied(pictures, BOB)).logged.index
+    data = prove(world.registry, pictures.entries[0].published_hash)
+    result = verify_proof(data, world.trust())
+    assert (result.leaf, result.state) == (leaf, "listed")
+    carried = {item["index"] for item in reading(data)["leaves"]}
+    assert {leaf, small} <= carried
+    assert rival not in carried
+    assert len(carried) < 10
+
+
+def test_erasing_removes_the_payload_and_leaves_the_log(world: World) -> None:
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    found = pictures.entries[0].published_hash
+    world.review(leaf, "erased")
+    assert world.registry.catalog.manifest(leaf) is None
+    assert world.registry.claims([found])[found] == []
+    assert not world.blobs.has(pictures.header.digest)
+    kept = [world.blobs.get(d) for d in world.blobs.digests()]
+    assert sorted(kept) == sorted([pictures.terms.data, pictures.text])  # no header, no entry, no salt
+    assert world.registry.log.fold.manifest_state(leaf) == "ended"
+    with pytest.raises(NotFoundError):
+        prove(world.registry, found)
+    assert world.registry.rebuild() == []
+
+
+def test_what_is_erased_is_not_published_again(world: World) -> None:
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    world.review(leaf, "erased")
+    with pytest.raises(RefusedError) as caught:
+        world.publish(pictures)
+    assert caught.value.code == "erased"
+    assert world.registry.catalog.manifest(leaf) is None
+    assert not world.blobs.has(pictures.header.digest)
+
+
+def test_erasing_one_version_keeps_the_entries_of_another(world: World) -> None:
+    one = library("pictures", EVA)
+    two = Library.of(EVA, one.entries, header={"title": "The same files under another title"})
+    copy = copied(one, MALLORY)
+    first, second, third = (world.publish(each).logged.index for each in (one, two, copy))
+    found = one.entries[0].published_hash
+    world.review(third, "erased")
+    world.review(first, "erased")
+    assert world.registry.rebuild() == [second]
+    assert [c.match.leaf for c in world.registry.claims([found])[found]] == [second]
+    world.review(second, "erased")
+    assert world.registry.rebuild() == []
+    assert sorted(map(world.blobs.get, world.blobs.digests())) == sorted([one.terms.data, one.text])
+
+
+# -- recovery
+
+
+def answers(registry: Registry, libraries: Sequence[Library]) -> list[object]:
+    """Returns all that a registry says of these libraries' files."""
+    found = [d for each in libraries for item in each.entries for _, d in item.digests]
+    said: list[object] = []
+    for claims in registry.claims(found).values():
+        said += [(c.match, c.state, c.contested, c.header, c.entry, c.terms.digest) for c in claims]
+    return [*said, registry.waiting(), registry.catalog.licenses(None, 9)]
+
+
+def test_everything_comes_back_from_leaves_and_blobs(world: World) -> None:
+    libraries = [library("one", EVA), library("two", BOB, 5), library("three", EVA, 1)]
+    libraries.append(copied(libraries[1], MALLORY))
+    leaves = [world.publish(each).logged.index for each in libraries]
+    world.review(leaves[2], "erased")
+    world.speak(EVA, "withdraw", {"leaf": leaves[0], "effective_at": time_encode(world.clock.now + 99 * DAY)})
+    before = answers(world.registry, libraries)
+    assert world.registry.rebuild() == [leaves[0], leaves[1], leaves[3]]
+    assert answers(world.registry, libraries) == before
+    world.catalog = MemoryCatalog()  # lost altogether
+    assert answers(world.reopen(), libraries) == before
+
+
+class CatalogThatFails(MemoryCatalog):
+    """A catalog whose disk is full when a payload is entered."""
+
+    failing = True
+
+    def add_manifest(self, record: ManifestRecord, entries: Sequence[Entry]) -> None:
+        if self.failing:
+            raise BackendError("no space left on device")
+        super().add_manifest(record, entries)
+
+
+def test_a_crash_between_log_and_catalog(world: World) -> None:
+    world.catalog = CatalogThatFails()
+    pictures = library("pictures", EVA)
+    with pytest.raises(BackendError, match="no space left"):
+        world.publish(pictures)
+    assert world.registry.log.head.size == 2
+    found = pictures.entries[0].published_hash
+    assert world.registry.claims([found])[found] == []
+    world.catalog.failing = False
+    registry = world.reopen()
+    assert [c.state for c in registry.claims([found])[found]] == ["listed"]
+    assert registry.log.head.size == 3  # the review that was missing
+    assert world.publish(pictures).logged.index == 1
+
+
+class TilesThatFail(MemoryTileStore):
+    """Tiles on a disk that stops at one of the writes of a batch."""
+
+    fail_at = ""
+
+    def write(self, tiles: Sequence[tuple[Tile, bytes]]) -> None:
+        if self.fail_at == "tiles" and tiles:
+            super().write(tiles[:1])
+            raise BackendError("the disk stopped")
+        super().write(tiles)
+
+    def write_checkpoint(self, note: bytes) -> None:
+        if self.fail_at == "checkpoint":
+            raise BackendError("the disk stopped")
+        super().write_checkpoint(note)
+
+
+@pytest.mark.parametrize("fail_at", ["tiles", "checkpoint"])
+def test_a_crash_during_publication(world: World, fail_at: str) -> None:
+    world.tiles = TilesThatFail()
+    first, second = library("one", EVA), library("two", EVA)
+    world.publish(first)
+    world.tiles.fail_at = fail_at
+    with pytest.raises(BackendError) as caught:
+        world.publish(second)
+    assert caught.value.code == "log-stopped"
+    with pytest.raises(BackendError):  # and it goes on saying so: nothing is acknowledged that is not published
+        world.speak(BOB, "manifest", manifest_body(bytes(32)))
+    world.tiles.fail_at = ""
+    registry = world.reopen()
+    assert registry.log.fold.by_digest[second.header.digest] == [3]
+    found = second.entries[0].published_hash
+    assert [c.state for c in registry.claims([found])[found]] == ["listed"]
+    assert world.publish(second).logged.index == 3
+
+
+def test_leaves_are_refused_while_they_would_be_void(world: World) -> None:
+    """Nothing void gets into a log that a registry writes."""
+    leaf = world.publish(library("pictures", EVA)).logged.index
+    for by, kind, body in (
+        (EVA, "dispute", dispute_body("hold", leaf, 0)),
+        (BOB, "dispute", dispute_body("answer", leaf, 0)),
+        (EVA, "manifest", manifest_body(bytes(32), (99,))),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            world.speak(by, kind, body)
+        assert caught.value.code == "void"
+
+
+# -- disagreements
+
+
+@pytest.fixture
+def stopped() -> World:
+    """A registry with two libraries, closed."""
+    world = World()
+    world.publish(library("one", EVA))
+    world.publish(library("two", BOB))
+    world.close()
+    return world
+
+
+def refusal(world: World) -> ConflictError:
+    """Opens and expects a refusal that changes nothing."""
+    before = (world.log.head, list(world.log.leaves), world.tiles.read_checkpoint())
+    with pytest.raises(ConflictError) as caught:
+        _ = world.registry
+    assert (world.log.head, list(world.log.leaves), world.tiles.read_checkpoint()) == before
+    return caught.value
+
+
+def test_a_tampered_tile(stopped: World) -> None:
+    tile = Tile(0, 0, len(stopped.log.leaves))
+    data = stopped.tiles.read(tile)
+    stopped.tiles._tiles[tile] = data[:-1] + bytes([data[-1] ^ 1])
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "the tiles' root" in str(error)
+    assert "database" in str(error)
+
+
+def test_an_older_database(stopped: World) -> None:
+    younger = World()
+    younger.publish(library("one", EVA))
+    younger.close()
+    stopped.log = younger.log
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "the published checkpoint is" in str(error)
+    assert "at 5 leaves" in str(error)
+    assert f"the database is {ORIGIN} at 3" in str(error)
+
+
+def test_a_lost_database(stopped: World) -> None:
+    stopped.log = MemoryLog()
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "the tile folder has a checkpoint, the database has no leaf" in str(error)
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_forked_log(stopped: World, cut_off: bool) -> None:
+    """The published side is an older state of another history, which what the database holds does not extend.
+
+    Also when the database still has tiles to publish, with which its own side would be whole.
+    """
+    other = World()
+    other.publish(library("other", EVA))
+    other.close()
+    if cut_off:
+        stopped.log.staged = {t: stopped.tiles.read(t) for t in stopped.tiles._tiles if t.width == 5}
+    stopped.tiles = other.tiles
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "the published checkpoint at 3 leaves has another root than the database's leaves" in str(error)
+
+
+def test_a_published_side_that_is_older(stopped: World) -> None:
+    """Restored from a copy: the tiles of the head are gone and not staged any more."""
+    older = World()
+    older.publish(library("one", EVA))
+    older.close()
+    stopped.tiles = older.tiles
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "the database is at 5 leaves" in str(error)
+    assert "no tile/0/000.p/5" in str(error)
+
+
+def test_a_checkpoint_that_is_none(stopped: World) -> None:
+    stopped.tiles.write_checkpoint(b"scribble")
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "checkpoint" in str(error)
+
+
+def test_a_tile_that_is_gone(stopped: World) -> None:
+    for tile in [t for t in stopped.tiles._tiles if t.width == 5]:
+        del stopped.tiles._tiles[tile]
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "no tile/0/000.p/5" in str(error)
+
+
+def test_a_tile_that_is_cut(stopped: World) -> None:
+    tile = Tile(0, 0, 5)
+    stopped.tiles._tiles[tile] = stopped.tiles.read(tile)[:-1]
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "expected 5 hashes, found 159 bytes" in str(error)
+
+
+def test_another_log_key(stopped: World) -> None:
+    known = stopped.identity
+    stopped.identity = replace(known, log_key=key("another log key"))
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "is signed by" in str(error)
+    assert "the key is" in str(error)
+    stopped.identity = known
+    assert stopped.registry.log.head.size == 5
+    stopped.close()
+
+
+def test_another_origin(stopped: World) -> None:
+    stopped.identity = replace(stopped.identity, origin="another.example/log")
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert ORIGIN in str(error)
+
+
+def test_another_registry(stopped: World) -> None:
+    known = stopped.identity
+    stopped.identity = replace(known, did=MALLORY.did, key=MALLORY)
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert known.did in str(error)
+    assert MALLORY.did in str(error)
+
+
+def test_a_leaf_changed_in_the_database(stopped: World) -> None:
+    stopped.log.leaves[1] = sign_statement("manifest", EVA.did, EVA, ORIGIN, manifest_body(bytes(32))).data
+    error = refusal(stopped)
+    assert error.code == "log-disagreement"
+    assert "the database's leaves have another root" in str(error)
+
+
+def test_one_writer(stopped: World) -> None:
+    registry = stopped.registry
+    second = World(log=stopped.log, tiles=stopped.tiles, blobs=stopped.blobs, catalog=stopped.catalog)
+    with pytest.raises(ConflictError) as caught:
+        _ = second.registry
+    assert caught.value.code == "second-writer"
+    assert registry.log.head.size == 5
+    stopped.close()
+
+
+def test_a_chain_that_is_ahead(stopped: World, tmp_path: Path) -> None:
+    """The log was rolled back below what is anchored, or replaced: it does not run on."""
+    stopped.anchor(tmp_path)
+    chain = stopped.chain
+    assert chain is not None
+    for name in ("other", None):
+        younger = World()
+        younger.publish(library(name or "one", EVA))
+        if name:
+            for n in range(3):
+                younger.publish(library(f"more {n}", EVA))
+        with pytest.raises(ConflictError) as caught:
+            Anchoring(younger.registry, chain)
+        assert caught.value.code == "log-disagreement"
+        assert "the chain holds" in str(caught.value)
+        younger.close()
+    stopped.close()
+
+
+# -- anchoring
+
+
+def test_anchors_follow_the_head(world: World, tmp_path: Path) -> None:
+    pictures = library("pictures", EVA)
+    world.publish(pictures)
+    first = world.anchor(tmp_path)
+    assert (first.size, first.state, first.root) == (3, "final", world.registry.log.root_at(3))
+    assert Anchoring(world.registry, world.chain).run() is None  # type: ignore[arg-type]
+    world.publish(library("more", BOB))
+    second = world.anchor(tmp_path)
+    assert (second.size, second.block_number) == (5, (first.block_number or 0) + 1)
+    assert world.registry.catalog.anchor_covering(1) == first
+    assert world.registry.catalog.anchor_covering(3) == second
+    found = pictures.entries[0].published_hash
+    result = verify_proof(prove(world.registry, found), world.trust(first))
+    assert [a.size for a in result.anchors] == [3]
+    assert result.logged_before is not None
+    assert result.logged_before >= world.clock.now
+    assert world.chain is not None
+    assert world.chain.head(digest(ORIGIN)) == (5, second.root)
+
+
+def test_the_reference_agrees_on_a_whole_log(world: World) -> None:
+    """An independent reader finds nothing void in what a registry wrote."""
+    world.publish(library("pictures", EVA))
+    world.speak(BOB, "key", key_add_body(BOB.did, key("bob, second"), recovery=False))
+    _, void = reference.replay(world.leaves(), ORIGIN, world.identity.did)
+    assert void == {}
