@@ -1,5 +1,5 @@
 # Everything runs from a fresh checkout: each target makes the environment it needs inside the checkout.
-#   make demo    the whole story on a small library, in .venv-demo    DEMO_DIR=… DEMO_SERVE=1 DEMO_ARGS="…"
+#   make demo    the whole story on a small library, in .venv-demo    DEMO_DIR=… DEMO_SERVE=0 DEMO_ARGS="…"
 #   make test    tools, lint, types, all tests, in .venv              what CI runs
 #   make lint | bench | lock | clean
 
@@ -32,7 +32,7 @@ endef
 	$(call environment,.venv-demo,requirements/runtime.txt)
 
 demo: .venv-demo/.stamp
-	@.venv-demo/bin/trainmark demo $${DEMO_DIR:+--dir "$$DEMO_DIR"} $${DEMO_SERVE:+--serve} $(DEMO_ARGS)
+	@.venv-demo/bin/trainmark demo $${DEMO_DIR:+--dir "$$DEMO_DIR"} $(DEMO_ARGS)
 
 test: tools lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -48,8 +48,7 @@ tools: .venv/.stamp
 	@sh .ci/tools
 
 bench: .venv/.stamp
-	@for script in benchmarks/bench_*.py; do \
-	    test -e "$$script" || { echo "no benchmarks/bench_*.py" >&2; exit 1; }; \
+	@for script in benchmarks/*.py; do \
 	    echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 
