@@ -379,7 +379,7 @@ class TestNote:
             f"{PETER_TEXT}\n{PETER_LINE}".replace("PeterNeumann", "Peter\u00a0Neumann"),
             f"{PETER_TEXT}\n{PETER_LINE}".replace("AM=", "AN="),
             f"{PETER_TEXT}\n{PETER_LINE}".replace("problem,", "problem,\r"),
-            f"{PETER_TEXT}\n— PeterNeumann x08goA==\n"[:-4] + "=\n",
+            f"{PETER_TEXT}\n— PeterNeumann x08gow==\n",
             f"{PETER_TEXT}\n" + 65 * PETER_LINE,
         ],
     )

@@ -136,6 +136,7 @@ class TestProofBundle:
             ("malformed", lambda b: b["claim"].update(leaf=3)),
             ("malformed", lambda b: b["file"].update(kind=None)),
             ("malformed", lambda b: b["leaves"].reverse()),
+            ("malformed", lambda b: b.update(checkpoint=1)),
             ("malformed", lambda b: b["rows"].extend(b["rows"] * 2)),
             ("malformed", lambda b: b["anchors"].extend(b["anchors"] * 2)),
             ("malformed", lambda b: b["claim"]["terms"]["uses"].update(train="maybe")),
@@ -180,6 +181,23 @@ class TestProofBundle:
         for other in (data + b"\n", b" " + data, data.replace(b'"as_of":null,', b'"as_of": null,')):
             assert _refusal(lambda other=other: bundle.verify_bundle(other, trust)) == "malformed"  # type: ignore[misc]
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"trainmark": "trust/v2"},
+            {"registry": "did:web:registry.example"},
+            {"blocks": []},
+            {"blocks": {"eip155:1": []}},
+            {"blocks": {f"{world.CHAIN}/{world.GENESIS}": ["0x00"]}},
+            {"anchors": [{"kind": "evm", "class": "public"}]},
+            {"anchors": [{"kind": "rfc3161", "class": "trusted", "certificates": []}]},
+            {"policy": "quorum w9\n"},
+            {"more": None},
+        ],
+    )
+    def test_refuses_what_is_no_trust_file(self, made: World, change: dict[str, jcs.Json]) -> None:
+        assert _refusal(lambda: bundle.parse_trust(jcs.canonical(made.trust() | change))) == "malformed"
+
     def test_trust_is_the_trust_files_alone(self, made: World) -> None:
         data = jcs.canonical(made.bundle())
         fields = made.trust()
@@ -221,6 +239,17 @@ class TestProofBundle:
         changed.rows = sorted(row[:44] + b"\x00\x00\x00\x01" for row in made.rows)
         body: dict[str, Any] = statement.as_value(statement.parse_statement(made.leaves[4]))["body"]  # type: ignore[assignment]
         body["root"] = world.digests([merkle.root(snapshot.top(changed.rows))])[0]
+        changed.leaves[4] = world.signed("snapshot", REGISTRY, body)
+        data = changed.bundle() | {"anchors": []}
+        assert _refusal(lambda: bundle.verify_bundle(jcs.canonical(data), trust)) == "snapshot"
+
+    def test_two_rows_of_one_claim_contradict_each_other(self, made: World, trust: bundle.Trust) -> None:
+        changed = copy.deepcopy(made)
+        held = bytes.fromhex(str(made.entries[3]["provenance_hash"])[7:])
+        row = next(row for row in made.rows if row[:32] == held)
+        changed.rows = sorted([*made.rows, row[:43] + bytes([row[43] + 1]) + row[44:]])
+        body: dict[str, Any] = statement.as_value(statement.parse_statement(made.leaves[4]))["body"]  # type: ignore[assignment]
+        body |= {"root": world.digests([merkle.root(snapshot.top(changed.rows))])[0], "count": len(changed.rows)}
         changed.leaves[4] = world.signed("snapshot", REGISTRY, body)
         data = changed.bundle() | {"anchors": []}
         assert _refusal(lambda: bundle.verify_bundle(jcs.canonical(data), trust)) == "snapshot"
@@ -283,6 +312,7 @@ class TestTokens:
             ("malformed", lambda t: t.replace("~", "=~", 1)),
             ("malformed", lambda t: t.replace("~", "~~", 1)),
             ("malformed", lambda t: t[:-1]),
+            ("malformed", lambda t: t.replace("~", ".QQ~", 1)),
             ("malformed", lambda t: t + t.split("~")[0]),
             ("malformed", lambda t: "é" + t),
             ("disclosure", lambda t: t + t.split("~")[1] + "~"),
@@ -390,6 +420,13 @@ class TestTokens:
         ):
             code = _refusal(lambda wrong=wrong: token.verify_token_bundle(data, trust, NOW, files=wrong))  # type: ignore[misc]
             assert code == "files"
+
+    def test_the_status_list_of_another_address(self, made: World) -> None:
+        text = made.status_list()
+        array = token.verify_status_list(text, [world.TOKEN.did], f"{world.ISSUER}/status/0", NOW)
+        assert array == bytes(made.statuses)
+        other = f"{world.ISSUER}/status/1"
+        assert _refusal(lambda: token.verify_status_list(text, [world.TOKEN.did], other, NOW)) == "status"
 
     def test_a_stale_status_list(self, made: World, trust: bundle.Trust) -> None:
         for issued in (NOW - 86_400, NOW + 1):
@@ -530,6 +567,9 @@ class TestStatements:
             ("withdraw", {"leaf": True, "effective_at": "2027-01-01T00:00:00Z"}),
             ("withdraw", {"leaf": 0, "effective_at": "2027-13-01T00:00:00Z"}),
             ("withdraw", {"leaf": -1, "effective_at": "2027-01-01T00:00:00Z"}),
+            ("dispute", {"op": "open", "case": None, "leaf": 0, "entries": [], "evidence": None, "outcome": "upheld"}),
+            ("dispute", {"op": "open", "case": 0, "leaf": 0, "entries": [], "evidence": None, "outcome": None}),
+            ("dispute", {"op": "decide", "case": 0, "leaf": 0, "entries": [], "evidence": None, "outcome": None}),
             ("key", {"op": "remove", "key": CREATOR.did, "since": None}),
             ("record", {"kind": "watch", "refs": [], "evidence": None}),
         ],
@@ -580,3 +620,24 @@ class TestSnapshot:
             assert code == "snapshot"
         wider = snapshot.prove(rows, bytes.fromhex("99" * 32), 9)  # a longer run is not the run
         assert _refusal(lambda: snapshot.verify_rows(wider, body, bytes.fromhex("10" * 32))) == "snapshot"
+
+    def test_a_row_in_a_bucket_that_is_not_its_own(self) -> None:
+        digest, stray = bytes(32), b"\x80" + bytes(31)
+        rows = [snapshot.pack_row(item, 1, 0, 1, 1, 0) for item in (digest, stray)]
+        hashes = [merkle.leaf_hash(row) for row in rows]
+        low = snapshot.top_leaf(2, merkle.tree(hashes))
+        high = snapshot.top_leaf(254, bytes(32))
+        body: dict[str, jcs.Json] = {
+            "size": 9,
+            "bits": 1,
+            "count": 256,
+            "root": world.digests([merkle.root([low, high])])[0],
+        }
+        run: list[jcs.Json] = [
+            {"index": i, "row": row.hex(), "path": world.digests(merkle.path(i, hashes))} for i, row in enumerate(rows)
+        ]
+        proof: dict[str, jcs.Json] = {"leaf": 9, "bits": 1, "bucket": 0, "count": 2, "run": run}
+        proof |= {"root": world.digests([merkle.tree(hashes)])[0]}
+        proof |= {"top_path": world.digests([merkle.leaf_hash(high)])}
+        with pytest.raises(RefutedError, match="a bucket not its own"):
+            snapshot.verify_rows(proof, body, digest)
