@@ -146,10 +146,10 @@ def jpeg_pairs() -> Iterator[Pair]:
     )
     yield Pair(
         "jpeg-short-adobe",
-        "an Adobe segment of 11 data bytes does not count",
+        "components R, G, B: an Adobe segment of 11 data bytes does not count",
         "differs",
-        p.with_segments(plain, p.adobe(0)),
-        p.with_segments(plain, p.segment(0xEE, b"Adobe\0\x64\0\0\0\0")),
+        p.with_segments(rgb, p.adobe(1)),
+        p.with_segments(rgb, p.segment(0xEE, b"Adobe\0\x64\0\0\0\0")),
     )
     yield Pair(
         "jpeg-last-adobe-counts",

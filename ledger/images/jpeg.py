@@ -285,11 +285,8 @@ def _scan(data: bytes, start: int, kept: list[tuple[int, int]]) -> int:
             kept.append((start, at))
             return at
         last = _marker(data, at)
-        following = data[last + 1]
-        if following == 0:
-            raise MalformedError(f"has fill bytes before a stuffed 00 at byte {at}", field="jpeg")
         kept.append((start, at))
-        if following not in RESTARTS:
+        if data[last + 1] not in RESTARTS:  # a 00 is refused there, as any marker 00
             return at
         start = last
         pos = last + 2

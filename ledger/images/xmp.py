@@ -281,7 +281,6 @@ def merge(rdf: etree._Element, rights: Rights) -> None:
     for owner, key, element in list(_properties(rdf)):
         if key in replaced or key.startswith(own):
             _remove(owner, key, element)
-    _drop_empty(rdf)
     used = {name.partition(":")[0] for name in (*new, *licensor)}
     node = etree.SubElement(
         rdf, _name(RDF, "Description"), nsmap={prefix: uri for prefix, uri in NAMESPACES.items() if prefix in used}
@@ -320,7 +319,6 @@ def strip_private(rdf: etree._Element) -> tuple[str, ...]:
         if parent is not None and _is_private(str(node.tag)):
             removed.append(_short(node, str(node.tag)))
             parent.remove(node)
-    _drop_empty(rdf)
     return tuple(dict.fromkeys(removed))
 
 

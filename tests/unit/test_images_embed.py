@@ -257,7 +257,7 @@ def extension_guid(extended: bytes) -> str:
     return first[4 + 35 : 4 + 35 + 32].decode()
 
 
-@pytest.mark.parametrize("damage", ["missing", "missing-part", "changed", "twice"])
+@pytest.mark.parametrize("damage", ["missing", "missing-part", "changed", "twice", "length"])
 def test_damaged_extended_xmp_is_refused(damage: str) -> None:
     extended = p.packet("<xmp:Large>" + "x" * 100_000 + "</xmp:Large>", wrapped=False)
     segments = p.extension_segments(extended)
@@ -267,6 +267,7 @@ def test_damaged_extended_xmp_is_refused(damage: str) -> None:
         "missing-part": segments[:-1],
         "changed": [segments[0].replace(b"xxx", b"xyx", 1), *segments[1:]],
         "twice": [*segments, segments[-1]],
+        "length": [part.replace(len(extended).to_bytes(4, "big"), b"\0\1\0\0", 1) for part in segments],
     }[damage]
     with pytest.raises(MalformedError, match="ExtendedXMP"):
         embed(p.with_segments(p.jpeg(), p.xmp_segment(main), *segments), RIGHTS)

@@ -281,3 +281,14 @@ def test_a_process_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with Worker() as limited, pytest.raises(BackendError):
         limited.examine(p.png())
+
+
+def test_demo_pictures_do_not_look_alike() -> None:
+    """The demo has no pair that a candidate search would put before a person."""
+    folder = Path(__file__).parent.parent.parent / "ledger" / "cli" / "demo_pictures"
+    found = [(file.name, examine(file.read_bytes())) for file in sorted(folder.glob("*/*"))]
+    assert len(found) == 39
+    for number, (name, one) in enumerate(found):
+        for other_name, other in found[:number]:
+            assert distance(one.iscc, other.iscc) > 31, (name, other_name)
+            assert distance(one.dhash, other.dhash) > 16, (name, other_name)
