@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from ledger.encoding import digest_encode, sha256
 from ledger.manifests import Entry
+from ledger.registry.lookalikes import LookAlike
 
 Outcome: TypeAlias = Literal["list", "reject", "wait"]
 
@@ -22,7 +23,8 @@ Rules of this registry
 2. A manifest is rejected by rule when an entry says rights_status restricted or needs-release, release_status missing,
    or a privacy flag unknown. The creator completes the facts and publishes a new version.
 3. A manifest waits for a person when one of its files has the same provenance, published or content hash as a file in
-   another creator's manifest that is listed, disputed or withdrawing.
+   another creator's manifest that is listed, disputed or withdrawing, or looks like one: its ISCC image code within
+   31 of 256 bits, or its difference hash within 16.
 4. Every other manifest is listed at once, visible to the public.
 5. Opening a dispute changes nothing by itself. The registry's hold does, and its decision.
 """
@@ -39,13 +41,21 @@ class Decision:
     reasons: tuple[str, ...]
 
 
-def decide(entries: Iterable[Entry], rivals: Sequence[tuple[bytes, int]]) -> Decision:
-    """Applies the rules to a manifest's entries; `rivals` are (digest, leaf) of other creators' live claims."""
+def decide(
+    entries: Iterable[Entry], rivals: Sequence[tuple[bytes, int]], look_alikes: Sequence[LookAlike] = ()
+) -> Decision:
+    """Applies the rules to a manifest's entries.
+
+    `rivals` are (digest, leaf) of other creators' live claims on the same files, `look_alikes` what resembles them.
+    """
     blocked = [f"{entry.path}: {reason}" for entry in entries if (reason := entry.blocks_listing)]
     if blocked:
         return Decision("reject", _shortened(blocked))
     if rivals:
         return Decision("wait", _shortened([f"{digest_encode(d)} is also in leaf {leaf}" for d, leaf in rivals]))
+    if look_alikes:
+        likes = [f"{a.path} looks like entry {a.entry} of leaf {a.leaf} ({a.code}, {a.distance})" for a in look_alikes]
+        return Decision("wait", _shortened(likes))
     return Decision("list", ())
 
 

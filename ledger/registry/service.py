@@ -8,6 +8,7 @@ tokens :mod:`ledger.registry.grants`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +22,9 @@ from ledger.manifests import Entry, Header, parse_manifest, read_entry, read_hea
 from ledger.merkle import Tree, leaf_hashes
 from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, ManifestRecord, Match, TileStore
 from ledger.registry import payloads
-from ledger.registry.listing import RULES_DIGEST, Decision, decide
+from ledger.registry.listing import RULES_DIGEST, Decision, Outcome, decide
 from ledger.registry.log import Log, Logged
+from ledger.registry.lookalikes import LookAlikes
 from ledger.state import ManifestState
 from ledger.statements import (
     DisputeBody,
@@ -105,6 +107,8 @@ class Registry:
         self.clock = clock
         self.entropy = entropy
         self.log = Log(identity.origin, identity.log_key, entries, tiles)
+        self._review_lock = threading.RLock()
+        self._look_alikes = LookAlikes(self.all_entries)
         self._entry_tree = lru_cache(maxsize=64)(self._make_entry_tree)
         self._terms = lru_cache(maxsize=1024)(self._read_terms)
         self._header = lru_cache(maxsize=4096)(_read_header)
@@ -153,7 +157,7 @@ class Registry:
         for leaf in leaves:
             record = self.catalog.manifest(leaf.index)
             if record is not None and _erased(leaf.review):
-                payloads.erase(record, self.blobs, self.catalog)
+                self._erase(record)
             elif record is not None and leaf.review is None:
                 self._review_by_rule(record)
         return entered
@@ -243,8 +247,12 @@ class Registry:
         if isinstance(body, ReviewBody) and body.outcome == "erased":
             record = self.catalog.manifest(body.leaf)
             if record is not None:
-                payloads.erase(record, self.blobs, self.catalog)
+                self._erase(record)
         return logged
+
+    def _erase(self, record: ManifestRecord) -> None:
+        payloads.erase(record, self.blobs, self.catalog)
+        self._look_alikes.forget(record.leaf)
 
     def _check_notice(self, body: WithdrawBody) -> None:
         record = self.catalog.manifest(body.leaf)
@@ -259,25 +267,28 @@ class Registry:
     # -- review
 
     def _review_by_rule(self, record: ManifestRecord) -> Decision:
-        """Decides by rule what can be, logs the review, and returns the decision (also of a review made earlier)."""
-        decision = self.decide(record)
-        with self.log.fold_lock:
-            state = self.log.fold.manifests.get(record.leaf)
-            reviewed = state is None or state.review is not None
-        if not reviewed and decision.outcome != "wait":
-            listed = decision.outcome == "list"
-            self.log.append(
-                self.sign(
-                    "review",
-                    {
-                        "leaf": record.leaf,
-                        "outcome": "listed" if listed else "rejected",
-                        "visibility": "public" if listed else None,
-                        "evidence": None,
-                    },
-                )
-            )
-        return decision
+        """Decides by rule what can be and logs the review; returns the decision, or what a review said earlier.
+
+        One at a time: of two that collide and come at once, the second must see the first one listed.
+        """
+        with self._review_lock:
+            decision = self.decide(record)
+            with self.log.fold_lock:
+                state = self.log.fold.manifests.get(record.leaf)
+                review = None if state is None else state.review
+            if review is not None:
+                outcome: Outcome = "list" if review.outcome == "listed" else "reject"
+                return decision if decision.outcome == outcome else Decision(outcome, ())
+            if state is not None and decision.outcome != "wait":
+                listed = decision.outcome == "list"
+                body: Object = {
+                    "leaf": record.leaf,
+                    "outcome": "listed" if listed else "rejected",
+                    "visibility": "public" if listed else None,
+                    "evidence": None,
+                }
+                self.log.append(self.sign("review", body))
+            return decision
 
     def decide(self, record: ManifestRecord) -> Decision:
         """Returns what the rules say of a manifest now."""
@@ -287,7 +298,12 @@ class Registry:
         for at in range(0, len(digests), MAX_DIGESTS):
             for digest, matches in self.catalog.find(digests[at : at + MAX_DIGESTS]).items():
                 rivals += [(digest, m.leaf) for m in matches if self._is_live_rival(m, record.by)]
-        return decide(entries, sorted(set(rivals)))
+        with self.log.fold_lock:
+            others = [m.index for m in self.log.fold.manifests.values() if m.by != record.by and self._is_live(m.index)]
+        return decide(entries, sorted(set(rivals)), [] if rivals else self._look_alikes.find(entries, others))
+
+    def _is_live(self, leaf: int) -> bool:
+        return self.log.fold.manifest_state(leaf) in LIVE
 
     def _is_live_rival(self, match: Match, by: str) -> bool:
         with self.log.fold_lock:
