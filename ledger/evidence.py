@@ -7,14 +7,14 @@ that the checkpoint extends what was anchored (docs/format.md, sections 5 and 6)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from ledger.canonical import Json, as_int, as_list, as_object
+from ledger.canonical import Json, Object, as_int, as_list, as_object
 from ledger.checkpoint import MAX_LOG_SIZE, Checkpoint
-from ledger.encoding import digest_decode, digest_encode, sha256
+from ledger.encoding import digest_decode, digest_encode, sha256, time_encode
 from ledger.errors import MalformedError, VerificationError
 from ledger.manifests import read_path
 from ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
@@ -57,6 +57,22 @@ class AnchorFinding:
     block_number: int
     block_hash: bytes
     time: int | None
+
+    def value(self) -> Object:
+        """Returns the finding as JSON."""
+        return {
+            "size": self.size,
+            "class": self.anchor_class,
+            "chain": self.chain,
+            "block_number": self.block_number,
+            "block_hash": hex_text(self.block_hash),
+            "time": None if self.time is None else time_encode(self.time),
+        }
+
+
+def earliest(anchors: Iterable[AnchorFinding], leaf: int) -> int | None:
+    """Returns the earliest time (UTC seconds) of the anchors in known blocks that cover `leaf`."""
+    return min((a.time for a in anchors if a.time is not None and a.size > leaf), default=None)
 
 
 def read_leaves(value: Json, field: str) -> tuple[CarriedLeaf, ...]:

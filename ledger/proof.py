@@ -28,6 +28,7 @@ from ledger.evidence import (
     CarriedLeaf,
     anchors_value,
     block_text,
+    earliest,
     fold_carried,
     leaves_value,
     read_anchors,
@@ -118,7 +119,7 @@ class ProofResult:
     @property
     def logged_before(self) -> int | None:
         """UTC seconds before which the claim was in the log, by the earliest anchor that covers it and is trusted."""
-        return min((a.time for a in self.anchors if a.time is not None and a.size > self.leaf), default=None)
+        return earliest(self.anchors, self.leaf)
 
     def value(self) -> Object:
         """Returns the result as JSON."""
@@ -137,17 +138,7 @@ class ProofResult:
             "state_basis": "replayed" if self.state_replayed else "asserted",
             "logged_before": None if before is None else time_encode(before),
             "witnesses": list(self.witnesses),
-            "anchors": [
-                {
-                    "size": a.size,
-                    "class": a.anchor_class,
-                    "chain": a.chain,
-                    "block_number": a.block_number,
-                    "block_hash": "0x" + a.block_hash.hex(),
-                    "time": None if a.time is None else time_encode(a.time),
-                }
-                for a in self.anchors
-            ],
+            "anchors": [anchor.value() for anchor in self.anchors],
             "proved": list(self.proved),
             "asserted": list(self.asserted),
             "replayed": list(self.replayed),

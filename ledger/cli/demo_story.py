@@ -16,7 +16,7 @@ from typing import Final
 import click
 
 from ledger.cli import main
-from ledger.cli.demo import PICTURES, Server
+from ledger.cli.demo_server import Server
 from ledger.encoding import digest_encode, sha256
 from ledger.errors import BackendError, RefusedError
 from ledger.keys import SigningKey
@@ -24,6 +24,7 @@ from ledger.ports import Anchor
 from ledger.proof import parse_proof
 from ledger.receipt import verify_record
 
+PICTURES: Final = Path(__file__).parent / "demo_pictures"
 LINES_SHOWN: Final = 14
 ANCHOR_SECONDS: Final = 30
 LICENSE: Final = "DEMO-TRAIN-2026-v1"

@@ -9,7 +9,7 @@ import click
 
 from ledger.cli.creating import home_option, load_creator, load_license
 from ledger.cli.output import emit, json_option
-from ledger.cli.trusting import load_trust, trust_option
+from ledger.cli.trusting import load_trust, trust_option, with_blocks
 from ledger.encoding import MAX_SAFE_INTEGER, decimal_decode, digest_encode, time_encode
 from ledger.errors import MalformedError
 from ledger.library.files import read_file, replace_file
@@ -36,8 +36,6 @@ def token() -> None:
 @json_option
 def verify(file: Path, files_path: Path | None, block_hashes: tuple[str, ...], trust_path: Path, as_json: bool) -> None:
     """Verify a *.token.json offline under your trust file."""
-    from ledger.cli.verifying import with_blocks
-
     trust = with_blocks(load_trust(trust_path), block_hashes)
     verify_bundle(read_file(file, MAX_BUNDLE_BYTES, "file"), trust, int(time.time()), files_path, as_json)
 
@@ -117,30 +115,8 @@ def verify_bundle(data: bytes, trust: Trust, now: int, files_path: Path | None, 
     """Verifies a token bundle and prints what it shows."""
     files = None if files_path is None else decode_files(read_file(files_path, MAX_BUNDLE_BYTES, "--files"))
     result = verify_token_bundle(data, trust, now, files=files)
-    emit(as_json, {"verified": True, **token_value(result)}, token_lines(result))
+    emit(as_json, {"verified": True, **result.value()}, token_lines(result))
     return result
-
-
-def token_value(result: TokenResult) -> dict[str, object]:
-    """Returns a verified token as JSON."""
-    claims = result.token
-    return {
-        "token": digest_encode(result.digest),
-        "license_id": claims.license_id,
-        "uses": list(claims.uses),
-        "audience": claims.audience,
-        "purpose": claims.purpose,
-        "files": claims.files_count,
-        "files_checked": result.files_checked,
-        "expires": time_encode(claims.exp),
-        "licensee": None if result.licensee is None else {"name": result.licensee.name, "id": result.licensee.id},
-        "attribution": [a.text for a in claims.attribution],
-        "leaf": result.leaf,
-        "status_age": result.status_age,
-        "proved": list(result.proved),
-        "asserted": list(result.asserted),
-        "not_checked": list(result.not_checked),
-    }
 
 
 def token_lines(result: TokenResult) -> list[str]:

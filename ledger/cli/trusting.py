@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -38,6 +39,16 @@ def load_trust(path: Path) -> Trust:
             f"no trust file at {path}: make one with 'trainmark trust add REGISTRY-URL', or name yours with --trust"
         )
     return parse_trust(read_file(path, MAX_TRUST_BYTES, "trust"))
+
+
+def with_blocks(trust: Trust, block_hashes: Iterable[str]) -> Trust:
+    """Returns the trust file's decisions and the block hashes a person named, on every chain it knows."""
+    for text in block_hashes:
+        raw = block_hash_decode(text, "--block-hash")
+        for anchor in trust.anchors:
+            if isinstance(anchor, TrustedEvm):
+                trust = trust.with_block(anchor.chain, anchor.genesis, raw)
+    return trust
 
 
 def fingerprint(public: bytes) -> str:

@@ -11,7 +11,8 @@ import click
 
 from ledger.cli import NO, YES
 from ledger.cli.output import emit, json_option
-from ledger.cli.trusting import load_trust, trust_option
+from ledger.cli.tokens import verify_bundle
+from ledger.cli.trusting import load_trust, trust_option, with_blocks
 from ledger.encoding import sha256, time_encode
 from ledger.errors import MalformedError, VerificationError
 from ledger.evidence import AnchorFinding
@@ -19,7 +20,7 @@ from ledger.library.files import read_file
 from ledger.manifests import MAX_MANIFEST_BYTES, parse_attribution, parse_manifest
 from ledger.proof import ProofResult, parse_proof, verify_proof
 from ledger.statements import Statement, verify_statement
-from ledger.trust import CLASSES, Trust, TrustedEvm, block_hash_decode
+from ledger.trust import CLASSES
 
 KINDS = ("proof/v1", "token/v1", "attribution/v1", "manifest/v1")
 REQUIREMENTS = ("anchor", *(f"anchor={name}" for name in CLASSES), "snapshot")
@@ -66,8 +67,6 @@ def verify(
             emit(as_json, {"verified": True, **result.value()}, proof_lines(result))
             return _required(requirements, result.anchors, result.leaf)
         case "token/v1":
-            from ledger.cli.tokens import verify_bundle
-
             trust = with_blocks(load_trust(trust_path), block_hashes)
             token = verify_bundle(data, trust, int(time.time()), files_path, as_json)
             return _required(requirements, token.anchors, token.leaf)
@@ -135,16 +134,6 @@ def kind_of(data: bytes) -> str:
     if kind not in KINDS:
         raise MalformedError(f"expected a file that says trainmark: {', '.join(KINDS)}", field="file")
     return str(kind)
-
-
-def with_blocks(trust: Trust, block_hashes: Iterable[str]) -> Trust:
-    """Returns the trust file's decisions and the block hashes a person named, on every chain it knows."""
-    for text in block_hashes:
-        raw = block_hash_decode(text, "--block-hash")
-        for anchor in trust.anchors:
-            if isinstance(anchor, TrustedEvm):
-                trust = trust.with_block(anchor.chain, anchor.genesis, raw)
-    return trust
 
 
 def compare_picture(proof: bytes, picture: bytes) -> None:

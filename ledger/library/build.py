@@ -1,7 +1,7 @@
 """From a creator's folder to tagged copies and a signed manifest (docs/format.md, section 2).
 
-:func:`build_manifest` is all or nothing: whatever stops it, the output folder is what it was.  It continues: hashes and
-fingerprints of files that have not changed, and their salts, are taken over from the library that is there and from the
+:func:`build_manifest` is all or nothing: whatever stops it, the output folder is what it was.  It continues: the
+fingerprints and salts of files that have not changed are taken over from the library that is there and from the
 journal of a run that was interrupted.  The clock and randomness are arguments.
 
 It publishes nothing, and it decides nothing: rights, releases and privacy are what the creator declares.
@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
-from ledger.canonical import Object, as_object, as_text, canonical, optional, parse
+from ledger.canonical import Json, Object, as_object, as_text, canonical, optional, parse
 from ledger.encoding import b64url_decode, b64url_encode, digest_decode, digest_encode, hex_decode, time_encode
 from ledger.errors import (
     BackendError,
@@ -32,6 +32,7 @@ from ledger.errors import (
     VerificationError,
     shown,
 )
+from ledger.images.fingerprints import Fingerprints
 from ledger.images.worker import Worker
 from ledger.keys import SigningKey
 from ledger.library.creator import Profile
@@ -51,9 +52,8 @@ from ledger.library.output import (
     verify_library,
 )
 from ledger.library.source import MANIFEST_FILE, MAX_FILE_BYTES, SIDECAR_SUFFIX, Skipped, Work, refusal, walk
-from ledger.library.tagging import Declaration, Facts, Record, Tags, tag
+from ledger.library.tagging import Declaration, Record, Tags, tag
 from ledger.manifests import (
-    FINGERPRINTS,
     MAX_MANIFEST_BYTES,
     SALT_BYTES,
     Entry,
@@ -92,7 +92,7 @@ Outcome: TypeAlias = Literal["new", "unchanged", "replaced", "repaired"]
 MAX_WORKERS: Final = 64
 _MAX_JOURNAL_BYTES = 512 * 1024 * 1024
 _MAX_LINE_BYTES = 16 * 1024
-_JOURNAL_KEYS = ("path", "provenance_hash", "content_hash", *FINGERPRINTS, "salt")
+_JOURNAL_KEYS = ("path", "provenance_hash", "dhash", "iscc", "salt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,13 +278,13 @@ def _previous(out_dir: Path, creator: Profile) -> Manifest | None:
 
 
 class Memory:
-    """What earlier runs found out about files, by path and provenance hash; what is added goes to the journal.
+    """The fingerprints and salts of files, by path and provenance hash; what is added goes to the journal.
 
     The journal has one line for each file that was prepared: canonical JSON, written in one piece.
     """
 
     def __init__(self, journal: Path, previous: Manifest | None) -> None:
-        self._found: dict[tuple[str, bytes], tuple[Facts, str]] = {}
+        self._found: dict[tuple[str, bytes], tuple[Fingerprints, str]] = {}
         self._journal = journal
         try:
             lines = read_file(journal, _MAX_JOURNAL_BYTES, "journal").split(b"\n")
@@ -299,22 +299,21 @@ class Memory:
             self._size += len(line) + 1
         for entry in previous.entries if previous else ():
             codes = dict(entry.fingerprints)
-            facts = Facts(entry.content_hash, codes.get("dhash"), codes.get("iscc"), codes.get("pdq"))
-            self._found[entry.path, entry.provenance_hash] = facts, _salt(entry)
+            known = Fingerprints(codes.get("dhash"), codes.get("iscc"))
+            self._found[entry.path, entry.provenance_hash] = known, _salt(entry)
 
     def _remember(self, line: bytes) -> None:
         o = as_object(parse(line, "journal", _MAX_LINE_BYTES), "journal", _JOURNAL_KEYS)
-        facts = Facts(
-            optional(o["content_hash"], digest_decode, "journal.content_hash"),
-            *(None if o[kind] is None else hex_decode(o[kind], f"journal.{kind}").hex() for kind in FINGERPRINTS),
+        codes = Fingerprints(
+            optional(o["dhash"], _read_code, "journal.dhash"), optional(o["iscc"], _read_code, "journal.iscc")
         )
         salt = as_text(o["salt"], "journal.salt")
         b64url_decode(salt, "journal.salt", SALT_BYTES)
         key = as_text(o["path"], "journal.path"), digest_decode(o["provenance_hash"], "journal.provenance_hash")
-        self._found[key] = facts, salt
+        self._found[key] = codes, salt
 
-    def facts(self, path: str, provenance_hash: bytes) -> Facts | None:
-        """Returns what is known of a file; threads may ask while one other adds."""
+    def codes(self, path: str, provenance_hash: bytes) -> Fingerprints | None:
+        """Returns the fingerprints of a file that is known; threads may ask while one other adds."""
         found = self._found.get((path, provenance_hash))
         return found[0] if found else None
 
@@ -327,14 +326,12 @@ class Memory:
         line: Object = {
             "path": path,
             "provenance_hash": digest_encode(record.provenance_hash),
-            "content_hash": None if record.facts.content_hash is None else digest_encode(record.facts.content_hash),
-            "dhash": record.facts.dhash,
-            "iscc": record.facts.iscc,
-            "pdq": record.facts.pdq,
+            "dhash": record.codes.dhash,
+            "iscc": record.codes.iscc,
             "salt": salt,
         }
         self._append(canonical(line) + b"\n")
-        self._found[key] = record.facts, salt
+        self._found[key] = record.codes, salt
         return salt
 
     def _append(self, line: bytes) -> None:
@@ -349,6 +346,13 @@ class Memory:
         finally:
             os.close(descriptor)
         self._size += len(line)
+
+
+def _read_code(value: Json, field: str) -> str:
+    code = hex_decode(value, field)
+    if len(code) != 32:
+        raise MalformedError(f"expected 64 hex digits, found {shown(value)}", field=field)
+    return code.hex()
 
 
 def _salt(entry: Entry) -> str:
@@ -436,7 +440,7 @@ class _Run:
                 self.declared(work.path),
                 self.tags,
                 examine=worker.examine,
-                known=lambda provenance_hash: self.memory.facts(work.path, provenance_hash),
+                known=lambda provenance_hash: self.memory.codes(work.path, provenance_hash),
                 keep_private=self.keep_private,
                 sidecar_on_conflict=self.sidecar_on_conflict,
             )

@@ -105,16 +105,6 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What follows from the original's bytes alone and is dear to compute."""
-
-    content_hash: bytes | None
-    dhash: str | None
-    iscc: str | None
-    pdq: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
     """What is known of a prepared file, without its bytes.
 
@@ -126,22 +116,22 @@ class Record:
     size: int
     provenance_hash: bytes
     published_hash: bytes
-    facts: Facts
+    content_hash: bytes | None
+    codes: Fingerprints
     stripped: tuple[str, ...]
     examined: bool
     conflict: ConflictError | None
 
     def entry(self, path: str, declared: Declaration, salt: str) -> Object:
         """Returns the manifest entry; `salt` is 32 bytes in base64url."""
-        facts = self.facts
         return {
             "path": path,
             "media_type": self.media_type,
             "size": self.size,
             "provenance_hash": digest_encode(self.provenance_hash),
             "published_hash": digest_encode(self.published_hash),
-            "content_hash": None if facts.content_hash is None else digest_encode(facts.content_hash),
-            "fingerprints": {"dhash": facts.dhash, "iscc": facts.iscc, "pdq": facts.pdq},
+            "content_hash": None if self.content_hash is None else digest_encode(self.content_hash),
+            "fingerprints": {"dhash": self.codes.dhash, "iscc": self.codes.iscc, "pdq": None},
             "rights_status": declared.rights_status,
             "release_status": declared.release_status,
             "releases": [{"kind": r.kind, "evidence": digest_encode(r.evidence)} for r in declared.releases],
@@ -166,11 +156,11 @@ def tag(
     tags: Tags,
     *,
     examine: Callable[[bytes], Fingerprints],
-    known: Callable[[bytes], Facts | None],
+    known: Callable[[bytes], Fingerprints | None],
     keep_private: bool,
     sidecar_on_conflict: bool,
 ) -> Tagged:
-    """Prepares one file; `known` may have the facts of a provenance hash already.
+    """Prepares one file; `known` may have the codes of a provenance hash already, which are dear to compute.
 
     Raises:
         ConflictError: ``rights_conflict``: the file holds other rights and `sidecar_on_conflict` is not set.
@@ -181,10 +171,7 @@ def tag(
     """
     provenance_hash = sha256(data)
     kind = media_type(data)
-    facts = known(provenance_hash)
-    if facts is None:
-        codes = examine(data)
-        facts = Facts(content_hash(data), codes.dhash, codes.iscc, None)
+    codes = known(provenance_hash) or examine(data)
     rights = tags.rights(provenance_hash, declared)
     published, beside, conflict = data, None, None
     stripped: tuple[str, ...] = ()
@@ -201,5 +188,15 @@ def tag(
         if not sidecar_on_conflict:
             raise
         beside, conflict = sidecar(rights), e
-    record = Record(kind, len(data), provenance_hash, sha256(published), facts, stripped, examined, conflict)
+    record = Record(
+        media_type=kind,
+        size=len(data),
+        provenance_hash=provenance_hash,
+        published_hash=sha256(published),
+        content_hash=content_hash(data),
+        codes=codes,
+        stripped=stripped,
+        examined=examined,
+        conflict=conflict,
+    )
     return Tagged(record, published, beside)

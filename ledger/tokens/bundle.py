@@ -27,6 +27,7 @@ from ledger.evidence import (
     CarriedLeaf,
     anchors_value,
     block_text,
+    earliest,
     fold_carried,
     leaves_value,
     read_anchors,
@@ -102,7 +103,7 @@ class TokenResult:
     @property
     def issued_before(self) -> int | None:
         """UTC seconds before which the token was in the log, by the earliest trusted anchor that covers it."""
-        return min((a.time for a in self.anchors if a.time is not None and a.size > self.leaf), default=None)
+        return earliest(self.anchors, self.leaf)
 
     def value(self) -> Object:
         """Returns the result as JSON."""
@@ -125,17 +126,7 @@ class TokenResult:
             "status_age": self.status_age,
             "issued_before": None if before is None else time_encode(before),
             "witnesses": list(self.witnesses),
-            "anchors": [
-                {
-                    "size": a.size,
-                    "class": a.anchor_class,
-                    "chain": a.chain,
-                    "block_number": a.block_number,
-                    "block_hash": "0x" + a.block_hash.hex(),
-                    "time": None if a.time is None else time_encode(a.time),
-                }
-                for a in self.anchors
-            ],
+            "anchors": [anchor.value() for anchor in self.anchors],
             "proved": list(self.proved),
             "asserted": list(self.asserted),
             "not_checked": list(self.not_checked),
