@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ def demo(folder: Path | None, serve: bool | None) -> None:
 
     if serve is None:
         serve = os.environ.get("DEMO_SERVE", "1") != "0"
+    signal.signal(signal.SIGTERM, _interrupted)  # whatever ends the demo ends its registry too
     with _stage(folder) as stage, contextlib.chdir(stage):
         started = time.monotonic()
         with Server(Path("registry")) as server:
@@ -44,7 +46,11 @@ def demo(folder: Path | None, serve: bool | None) -> None:
             if serve:
                 click.echo(f"The page is at {server.url}/  drop a file of {stage / 'tagged'} on it.  Ctrl-C ends.")
                 with contextlib.suppress(KeyboardInterrupt):
-                    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+                    threading.Event().wait()
+
+
+def _interrupted(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
