@@ -42,7 +42,18 @@ from ledger.library.build import (
 )
 from ledger.library.creator import Profile
 from ledger.library.licenses import PRESETS, make_license
-from ledger.manifests import Release, format_manifest, parse_attribution, parse_manifest, verify_entry
+from ledger.manifests import (
+    Manifest,
+    Release,
+    entries_root,
+    format_attribution,
+    format_manifest,
+    parse_attribution,
+    parse_manifest,
+    read_entry,
+    read_header,
+    verify_entry,
+)
 from ledger.statements import (
     ManifestBody,
     Statement,
@@ -424,6 +435,20 @@ def test_a_journal_cut_off_by_a_crash_is_continued(pictures: Path, tmp_path: Pat
     assert lines[2]["salt"] != json.loads(whole.splitlines()[2])["salt"]
 
 
+def test_behind_a_bad_line_nothing_of_a_journal_is_believed_or_kept(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make(pictures, tmp_path / "out", progress=stopping(4))
+    journal = tmp_path / ".out.trainmark-partial" / "journal"
+    first, second, *others = journal.read_bytes().splitlines(keepends=True)
+    short = canonical({**json.loads(second), "dhash": "ab" * 31}) + b"\n"
+    journal.write_bytes(first + short + b"".join(others))
+    with pytest.raises(KeyboardInterrupt):
+        make(pictures, tmp_path / "out", entropy=counting(100), progress=stopping(2))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert (len(lines), lines[0]) == (2, first)
+    assert json.loads(lines[1])["salt"] != json.loads(second)["salt"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -776,7 +801,7 @@ except BackendError as e:
 
 @pytest.mark.parametrize(
     ("count", "limit", "file"),
-    [(1, 1_000, "0.txt.xmp"), (16, 8_000, "dataset_manifest.json"), (40, 8_000, "journal")],
+    [(1, 1_000, "0.txt.xmp"), (16, 8_000, "dataset_manifest.json"), (60, 8_000, "journal")],
 )
 def test_a_full_disk_leaves_nothing(tmp_path: Path, count: int, limit: int, file: str) -> None:
     folder = write(tmp_path / "pictures", {f"{n}.txt": b"notes" for n in range(count)})
@@ -922,6 +947,26 @@ def test_the_check_names_every_damaged_file(pictures: Path, tmp_path: Path) -> N
         ("notes.txt", "file-mismatch"),
         ("art/loop.gif.attribution.json", "malformed"),
     }
+
+
+def test_the_check_wants_the_picture_of_the_original(pictures: Path, tmp_path: Path) -> None:
+    built = make(pictures, tmp_path / "out")
+    values = [json.loads(entry.data) for entry in built.manifest.entries]
+    wrong = next(entry for entry in built.manifest.entries if entry.path == "camera.jpg").provenance_hash
+    values[[v["path"] for v in values].index("camera.jpg")]["content_hash"] = f"sha256:{wrong.hex()}"
+    entries = tuple(read_entry(value) for value in values)
+    header = read_header(
+        {**json.loads(built.manifest.header.data), "entries_root": f"sha256:{entries_root(entries).hex()}"}
+    )
+    statement = sign_statement("manifest", SAM.did, KEY, None, manifest_body(header.digest))
+    manifest = Manifest(header, entries, (statement,))
+    write(tmp_path / "out", {"dataset_manifest.json": format_manifest(manifest)})
+    for name, attribution in output.attributions(manifest):
+        write(tmp_path / "out", {name: format_attribution(attribution)})
+    with pytest.raises(DamagedLibraryError) as error:
+        verify_library(tmp_path / "out")
+    assert [(p.path, p.code) for p in error.value.problems] == [("camera.jpg", "file-mismatch")]
+    assert "content_hash" in error.value.problems[0].message
 
 
 def test_the_check_wants_metadata_of_this_original(pictures: Path, tmp_path: Path) -> None:
