@@ -254,13 +254,33 @@ class TestProofBundle:
         data = changed.bundle() | {"anchors": []}
         assert _refusal(lambda: bundle.verify_bundle(jcs.canonical(data), trust)) == "snapshot"
 
-    def test_as_of(self, made: World, trust: bundle.Trust) -> None:
-        at, late = world.BLOCK_TIME, "2026-09-21T11:26:39Z"
-        assert documents.check_time(late, "late") == at - 1
-        data = made.bundle() | {"as_of": {"time": "2026-09-21T11:26:40Z"}}
-        assert "as-of" in bundle.verify_bundle(jcs.canonical(data), trust).not_checked  # no next anchor is shown
-        data = made.bundle() | {"as_of": {"time": late}}
-        assert _refusal(lambda: bundle.verify_bundle(jcs.canonical(data), trust)) == "anchor"
+    @pytest.mark.parametrize(
+        ("second", "hours", "outcome"),
+        [((7, 3600), 0, "proved"), ((7, 3600), 1, "anchor"), ((7, 3600), -1, "anchor"), ((6, 3600), 0, "anchor")],
+    )
+    def test_as_of(self, made: World, second: tuple[int, int], hours: int, outcome: str) -> None:
+        # Asked for: from the time of the first anchor's block to just before that of the second one's.
+        hashes = [merkle.leaf_hash(leaf) for leaf in made.leaves]
+        anchors: list[dict[str, Any]] = []
+        for size, later in ((made.ANCHORED, 0), second):
+            root = merkle.tree(hashes[:size])
+            record = world.anchor_record(size, root, time=world.BLOCK_TIME + later)
+            proof = world.digests(merkle.proof(size, hashes))
+            anchors.append({"size": size, "root": world.digests([root])[0], "consistency": proof, "record": record})
+        blocks = [receipt.verify_record(anchor["record"]).block_hash for anchor in anchors]
+        vouched: dict[str, jcs.Json] = {f"{world.CHAIN}/{world.GENESIS}": list(blocks)}
+        trust = bundle.parse_trust(jcs.canonical(made.trust() | {"blocks": vouched}))
+        time = f"2026-09-21T{11 + hours}:26:40Z"
+        assert documents.check_time(time, "time") == world.BLOCK_TIME + 3600 * hours
+        data = made.bundle() | {"as_of": {"time": time}}
+        if hours >= 0:
+            one = bundle.verify_bundle(jcs.canonical(data), trust)
+            assert "as-of" in one.not_checked  # the next anchor is not shown
+        data["anchors"] = list(anchors)
+        if outcome == "proved":
+            assert "as-of" in bundle.verify_bundle(jcs.canonical(data), trust).proved
+        else:
+            assert _refusal(lambda: bundle.verify_bundle(jcs.canonical(data), trust)) == outcome
 
 
 class TestAnchorRecord:
@@ -273,6 +293,11 @@ class TestAnchorRecord:
     def test_a_failed_transaction_anchors_nothing(self) -> None:
         record = world.anchor_record(7, b"\x05" * 32, status=0)
         assert _refusal(lambda: receipt.verify_record(record)) == "anchor"
+
+    def test_another_event_of_the_same_shape_is_no_anchor(self) -> None:
+        record = world.anchor_record(7, b"\x05" * 32, event_name="Removed(address,bytes32,uint64,bytes32)")
+        with pytest.raises(RefutedError, match="another event"):
+            receipt.verify_record(record)
 
     def test_every_change_of_a_byte_is_refused_or_gives_another_block(self) -> None:
         record: dict[str, Any] = world.anchor_record(7, b"\x05" * 32)
@@ -370,6 +395,10 @@ class TestTokens:
         ):
             code = _refusal(lambda a=audience, n=nonce, t=now: token.verify_holder(presented, found, a, n, t, 60))  # type: ignore[misc]
             assert code == "key-binding"
+        for other in (text[:-1], text.replace("~", "~x~", 1), text.split("~")[0] + "~"):
+            moved = other + world.jwt("kb+jwt", claims, HOLDER, with_kid=False)
+            code = _refusal(lambda p=moved: token.verify_holder(p, found, "https://x.example", "n", NOW, 60))  # type: ignore[misc]
+            assert code == "key-binding"
         stolen = text + world.jwt("kb+jwt", claims, STRANGER, with_kid=False)
         assert (
             _refusal(lambda: token.verify_holder(stolen, found, "https://x.example", "n", NOW, 60)) == "bad-signature"
@@ -381,6 +410,14 @@ class TestTokens:
         assert found.status == "valid"
         assert found.result.proved >= {"token", "token-leaf", "manifests", "files", "status", "anchor"}
         assert found.result.not_checked == {"creator-keys"}
+
+    @pytest.mark.parametrize(
+        ("carried", "code"),
+        [([2, 6, 7], "leaf-path"), ([0, 6, 7], "leaf-path"), ([0, 2, 7], "status"), ([0, 2, 6], "leaf-path")],
+    )
+    def test_a_token_bundle_lacks_a_leaf(self, made: World, trust: bundle.Trust, carried: list[int], code: str) -> None:
+        data = made.token_bundle() | {"leaves": made.carried(carried)}
+        assert _refusal(lambda: token.verify_token_bundle(jcs.canonical(data), trust, NOW)) == code
 
     def test_the_status_of_its_number(self, made: World, trust: bundle.Trust) -> None:
         changed = copy.deepcopy(made)
@@ -448,6 +485,12 @@ class TestDocuments:
             with pytest.raises(RefutedError):
                 documents.verify_manifest(jcs.canonical(changed))
         assert count > 250
+
+    def test_a_statement_by_somebody_else_in_a_manifest_file(self, made: World) -> None:
+        named: dict[str, jcs.Json] = {"manifest": jcs.digest(jcs.canonical(made.header())), "supersedes": []}
+        other = statement.as_value(statement.parse_statement(world.signed("manifest", STRANGER, named, log=None)))
+        data = jcs.canonical(made.manifest_file() | {"statements": [other]})
+        assert _refusal(lambda: documents.verify_manifest(data)) == "header-digest"
 
     @pytest.mark.parametrize(
         "path",

@@ -173,13 +173,15 @@ def header(entries: Sequence[dict[str, Json]]) -> dict[str, Json]:
     }
 
 
-def anchor_record(size: int, root: bytes, status: int = 1, origin: str = ORIGIN) -> dict[str, Json]:
+def anchor_record(
+    size: int, root: bytes, status: int = 1, time: int = BLOCK_TIME, event_name: str = receipt.EVENT
+) -> dict[str, Json]:
     """The record of an anchor in a block of 131 receipts, in the typed one at 129."""
     size_root = size.to_bytes(32, "big") + root
     topics: list[receipt.Rlp] = [
-        receipt.keccak256(receipt.EVENT.encode()),
+        receipt.keccak256(event_name.encode()),
         bytes(12) + bytes.fromhex(PUBLISHER[2:]),
-        hashlib.sha256(origin.encode()).digest(),
+        hashlib.sha256(ORIGIN.encode()).digest(),
     ]
     noise: receipt.Rlp = [bytes(20), [b"\x07" * 32], b""]
     event: receipt.Rlp = [bytes.fromhex(CONTRACT[2:]), topics, size_root]
@@ -191,7 +193,7 @@ def anchor_record(size: int, root: bytes, status: int = 1, origin: str = ORIGIN)
     index_of = {receipt.rlp_encode(i.to_bytes(1, "big") if i else b""): item for i, item in enumerate(receipts)}
     receipts_root, nodes = receipt.trie_proof(index_of, receipt.rlp_encode(bytes([129])))
     block: list[receipt.Rlp] = [b"\x11" * 32] * 5
-    block += [receipts_root, bloom, b"", b"\x2a", b"\x01\xc9\xc3\x80", b"\x52\x08", BLOCK_TIME.to_bytes(4, "big")]
+    block += [receipts_root, bloom, b"", b"\x2a", b"\x01\xc9\xc3\x80", b"\x52\x08", time.to_bytes(4, "big")]
     block += [b"", bytes(32), bytes(8), b"\x07"]
     return {
         "kind": "evm",
