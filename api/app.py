@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any, Final
 
 from anyio import CapacityLimiter
@@ -18,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
+from api import web
 from api.answers import Answers
 from api.composition import open_registry
 from api.middleware import Limits, SecurityHeaders
@@ -75,11 +74,16 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.address_quota = Quota(settings.address_per_minute)
     app.state.subject_quota = Quota(settings.subject_per_minute)
-    pages = import_module("api.web") if find_spec("api.web") else None
-    add_problem_handlers(app, getattr(pages, "problem_page", None))
-    if pages is not None and hasattr(pages, "router"):
-        app.include_router(pages.router)
-    for router in (resolving.router, publishing.router, access.router, reading.router, tokens.router, log.router):
+    add_problem_handlers(app, web.problem_page)
+    for router in (
+        resolving.router,
+        publishing.router,
+        access.router,
+        reading.router,
+        tokens.router,
+        log.router,
+        web.router,
+    ):
         app.include_router(router)
     caps = {
         "/v1/manifests": settings.max_manifest_bytes + publishing.ENVELOPE_BYTES,
@@ -104,7 +108,13 @@ def _describe(app: FastAPI) -> None:
                 license_info=app.license_info,
                 routes=app.routes,
             )
-            schema["components"]["schemas"].update(read_by_routes())
+            schemas = schema["components"]["schemas"]
+            for name in ("HTTPValidationError", "ValidationError"):  # a bad parameter is a problem with status 400
+                schemas.pop(name, None)
+            for operation in (o for methods in schema["paths"].values() for o in methods.values()):
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+            schemas.update(read_by_routes())
             app.openapi_schema = schema
         return app.openapi_schema
 

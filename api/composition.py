@@ -48,13 +48,14 @@ def _now() -> int:
 class Anchorer:
     """Anchors the log from a thread of its own; a chain that cannot be reached is a warning, and is asked again.
 
-    `changes` counts the rows that were new or changed; `identity` is None until the chain was reached once.
+    `changes` counts the rows that were new or changed; `identity` is None until the chain was reached once; `trouble`
+    is what went wrong last.
     """
 
     registry: Registry
     settings: Settings
     key: bytes
-    warning: str | None = None
+    trouble: str | None = None
     identity: ChainIdentity | None = None
     changes: int = 0
     _anchor: Anchor | None = None
@@ -62,6 +63,13 @@ class Anchorer:
     _last: AnchorRow | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with anchoring now, for people."""
+        if self._thread is not None and not self._thread.is_alive() and not self._stop.is_set():
+            return "anchoring stopped by an error of this program; see its output, and start it again"
+        return self.trouble
 
     def open(self) -> None:
         """Opens the chain and compares its head with the log.
@@ -75,7 +83,7 @@ class Anchorer:
         except BackendError as e:
             if self.settings.chain == EMBEDDED:
                 raise
-            self.warning = str(e)
+            self.trouble = str(e)
 
     def _connect(self) -> Anchoring:
         if self._anchor is None:
@@ -83,7 +91,7 @@ class Anchorer:
             self.identity = self._anchor.identity
         if self._anchoring is None:
             self._anchoring = Anchoring(self.registry, self._anchor)
-            self.warning = self._anchoring.warning
+            self.trouble = self._anchoring.warning
         return self._anchoring
 
     def step(self) -> AnchorRow | None:
@@ -96,7 +104,7 @@ class Anchorer:
         if row is not None and row != self._last:
             self._last = row
             self.changes += 1
-        self.warning = None
+        self.trouble = None
         return row
 
     def start(self) -> None:
@@ -111,7 +119,7 @@ class Anchorer:
             try:
                 row = self.step()
             except TrainmarkError as e:
-                self.warning = str(e)
+                self.trouble = str(e)
                 continue
             if row is not None and row.state in OPEN_STATES:
                 pause = min(pause, FOLLOW_SECONDS)

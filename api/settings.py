@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8787, ge=0, le=65535, description="Port to listen on.")
     issuer: str | None = Field(
         default=None,
-        pattern=r"https?://[A-Za-z0-9.:\[\]/_-]*[A-Za-z0-9\]_-]",
+        pattern=r"^https?://[A-Za-z0-9.:\[\]/_-]*[A-Za-z0-9\]_-]$",
         max_length=256,
         description="Public URL of this registry, without a slash at its end; by default http://<host>:<port>.",
     )

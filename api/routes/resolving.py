@@ -26,7 +26,7 @@ router = APIRouter(tags=["resolve"])
 NDJSON: Final = "application/x-ndjson"
 MAX_BATCH_BYTES: Final = MAX_DIGESTS * 80
 DIGESTS_PER_UNIT: Final = 100
-RESOLVERS: Final = 8
+RESOLVERS: Final = 2
 """Threads that look single digests up: with more of them the interpreter's lock is what they wait for."""
 
 

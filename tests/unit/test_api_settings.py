@@ -1,0 +1,196 @@
+"""Settings, where they come from and which are refused; and the registry's key files."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from api.composition import open_registry, origin_of
+from api.keys import KEY_NAMES, open_keys
+from api.settings import Settings, check_settings
+from ledger.errors import ConflictError, MalformedError, RefusedError
+
+REAL = {"chain": "https://node.example/secret-access-key", "contract": "0x" + "12" * 20}
+
+
+def made(**values: Any) -> Settings:
+    """Returns settings of values of any type, as environment and files give them."""
+    return Settings(**values)
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_any_setting_everything_is_here() -> None:
+    settings = check_settings(made())
+    assert (settings.data_dir, settings.chain, settings.public_url) == (
+        Path(".trainmark"),
+        "embedded",
+        "http://127.0.0.1:8787",
+    )
+    assert not settings.is_public
+
+
+def test_code_before_environment_before_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trainmark.toml").write_text('port = 1001\nhost = "127.0.0.2"\nanchor_interval = 7\n')
+    monkeypatch.setenv("TRAINMARK_PORT", "1002")
+    monkeypatch.setenv("TRAINMARK_ANCHOR_INTERVAL", "8")
+    settings = made(anchor_interval=9)
+    assert (settings.host, settings.port, settings.anchor_interval) == ("127.0.0.2", 1002, 9)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prot": 1},
+        {"port": 70000},
+        {"anchor_interval": 0},
+        {"chain_class": "authority"},
+        {"issuer": "registry.example"},
+        {"issuer": "https://registry.example/"},
+        {"max_manifest_bytes": 2**30},
+    ],
+)
+def test_what_is_no_setting_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        made(**changed)
+
+
+@pytest.mark.parametrize("public", [{"host": "0.0.0.0"}, {"host": "::"}, {"issuer": "https://registry.example"}])
+def test_a_public_registry_refuses_what_is_for_trying_out(public: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError, match="TRAINMARK_CHAIN") as caught:
+        check_settings(made(**public))
+    assert caught.value.code == "unsafe-default"
+    with pytest.raises(RefusedError, match="TRAINMARK_KEY_PASSPHRASE"):
+        check_settings(made(**public, **REAL))
+    check_settings(made(**public, **REAL, key_passphrase="correct horse"))
+    check_settings(made(**public, dev=True))
+
+
+def test_a_nodes_chain_needs_a_contract() -> None:
+    with pytest.raises(MalformedError, match="TRAINMARK_CONTRACT"):
+        check_settings(made(chain="http://127.0.0.1:8545"))
+    with pytest.raises(MalformedError, match="TRAINMARK_CHAIN") as caught:
+        check_settings(made(chain="wss://node.example/secret-access-key"))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "origin"),
+    [
+        ({"origin": "registry.example/log/2026"}, "registry.example/log/2026"),
+        ({"issuer": "https://registry.example/market"}, "registry.example/market"),
+        ({"issuer": "https://registry.example:8443"}, "registry.example:8443"),
+        ({}, "localhost/66687aadf862"),
+    ],
+)
+def test_the_logs_name(changed: dict[str, Any], origin: str) -> None:
+    assert origin_of(made(**changed), bytes(32)) == origin
+
+
+def test_the_passphrase_is_not_shown() -> None:
+    assert "horse" not in repr(made(key_passphrase="correct horse"))
+
+
+# Keys
+
+
+@pytest.mark.parametrize("passphrase", [None, b"correct horse"])
+def test_keys_are_made_once_and_for_their_owner_only(tmp_path: Path, passphrase: bytes | None) -> None:
+    first = open_keys(tmp_path / "keys", passphrase)
+    again = open_keys(tmp_path / "keys", passphrase)
+    assert [first.registry.did, first.log.did, first.token.did, first.anchor] == [
+        again.registry.did,
+        again.log.did,
+        again.token.did,
+        again.anchor,
+    ]
+    assert len({first.registry.did, first.log.did, first.token.did}) == 3
+    for name in KEY_NAMES:
+        file = tmp_path / "keys" / f"{name}.pem"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert (b"ENCRYPTED" in file.read_bytes()) == (passphrase is not None)
+    assert first.anchor.hex() not in repr(first)
+
+
+def test_a_lost_key_is_never_made_anew(tmp_path: Path) -> None:
+    open_keys(tmp_path, None)
+    (tmp_path / "log.pem").unlink()
+    with pytest.raises(RefusedError, match=r"log\.pem is missing") as caught:
+        open_keys(tmp_path, None)
+    assert caught.value.code == "keys-incomplete"
+    assert not (tmp_path / "log.pem").exists()
+
+
+def test_a_first_start_that_was_cut_off_is_finished(tmp_path: Path) -> None:
+    registry = open_keys(tmp_path, None).registry.did
+    for name in ("complete", "token.pem", "anchor.pem"):
+        (tmp_path / name).unlink()
+    (tmp_path / "token.new").write_bytes(b"half a k")
+    assert open_keys(tmp_path, None).registry.did == registry
+
+
+@pytest.mark.parametrize(("first", "used"), [(None, b"x"), (b"x", None), (b"x", b"y")])
+def test_the_passphrase_must_fit(tmp_path: Path, first: bytes | None, used: bytes | None) -> None:
+    open_keys(tmp_path, first)
+    with pytest.raises(RefusedError, match="TRAINMARK_KEY_PASSPHRASE") as caught:
+        open_keys(tmp_path, used)
+    assert caught.value.code == "passphrase"
+
+
+# Opening
+
+
+def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path: Path) -> None:
+    settings = made(data_dir=tmp_path / "data")
+    with open_registry(settings) as running:
+        did, size = running.registry.identity.did, running.registry.log.head.size
+        with pytest.raises(ConflictError) as caught, open_registry(settings):
+            pass
+        assert caught.value.code == "second-writer"
+    with open_registry(settings) as running:
+        assert (running.registry.identity.did, running.registry.log.head.size) == (did, size)
+        assert (tmp_path / "data" / "log.vkey").read_text() == f"{running.registry.log.vkey}\n"
+
+
+def test_a_new_issuer_is_a_new_policy(tmp_path: Path) -> None:
+    with open_registry(made(data_dir=tmp_path, port=1001)) as running:
+        assert running.registry.log.head.size == 1
+    with open_registry(made(data_dir=tmp_path, port=1002)) as running:
+        policy = running.registry.log.fold.policy
+        assert running.registry.log.head.size == 2
+        assert policy is not None
+        assert policy.issuer == "http://127.0.0.1:1002"
+
+
+def test_the_origin_never_changes(tmp_path: Path) -> None:
+    with open_registry(made(data_dir=tmp_path, origin="registry.example/log/1")):
+        pass
+    with (
+        pytest.raises(ConflictError) as caught,
+        open_registry(made(data_dir=tmp_path, origin="registry.example/log/2")),
+    ):
+        pass
+    assert caught.value.code == "log-disagreement"
+
+
+def test_a_log_older_than_its_anchor_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    settings = made(data_dir=folder)
+    with open_registry(settings) as running:
+        running.anchorer.step()
+    for name in ("registry.db", "registry.db-wal", "registry.db-shm"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "log" / "checkpoint").unlink()
+    (folder / "log" / "tile" / "0" / "000.p" / "1").unlink()
+    (folder / "log" / "tile" / "entries" / "000.p" / "1").unlink()
+    settings = made(data_dir=folder, issuer="http://127.0.0.1:9")
+    with pytest.raises(ConflictError, match="the chain holds another root") as caught, open_registry(settings):
+        pass
+    assert caught.value.code == "log-disagreement"
