@@ -8,9 +8,10 @@ of a parsed document: each names the field in its error, so that a document's pa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from ledger import text as text_rules
 from ledger.encoding import MAX_SAFE_INTEGER
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 MAX_DEPTH: Final = 8
 
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -45,16 +48,33 @@ def parse(
 
     `max_text` is the bytes a string may have: more than text for people only where a document carries bytes as text.
     """
-    if len(data) > max_bytes:
-        raise MalformedError(f"at most {max_bytes} bytes are allowed, found {len(data)}", field=field)
-    try:
-        value: Json = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as e:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise MalformedError(f"not JSON: {shown(str(e))}", field=field) from e
+    value: Json = load_json(data, field, max_bytes, max_depth)
     _check(value, field, 0, max_depth, max_text)
     if _ENCODER.encode(value).encode("utf-8") != data:
         raise MalformedError("not in canonical form (RFC 8785): keys sorted, no spaces, no repeated key", field=field)
     return value
+
+
+def load_json(data: bytes, field: str, max_bytes: int, max_depth: int = MAX_DEPTH) -> Any:
+    """Reads JSON of strangers in any spelling; the standard parser sees it only once its depth is known.
+
+    That parser recurses in C, and a library that raises Python's recursion limit (py-evm does) turns deep nesting from
+    a RecursionError into the end of the process.
+
+    Raises:
+        MalformedError: too long, too deep, or not JSON.
+    """
+    if len(data) > max_bytes:
+        raise MalformedError(f"at most {max_bytes} bytes are allowed, found {len(data)}", field=field)
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    for _ in range(max_depth):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    if brackets:
+        raise MalformedError(f"not JSON, or nested deeper than {max_depth} levels", field=field)
+    try:
+        return json.loads(data.decode("utf-8"))
+    except ValueError as e:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise MalformedError(f"not JSON: {shown(str(e))}", field=field) from e
 
 
 def _check(value: object, field: str, depth: int, max_depth: int, max_text: int) -> None:

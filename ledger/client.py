@@ -36,6 +36,7 @@ from ledger.assertion import (
     audience_of,
     make_assertion,
 )
+from ledger.canonical import load_json
 from ledger.encoding import b64url_encode, digest_decode, digest_encode
 from ledger.errors import (
     BackendError,
@@ -68,6 +69,7 @@ EARLY_SECONDS: Final = 30
 MAX_PROBLEM_BYTES: Final = 64 * 1024
 MAX_JSON_BYTES: Final = 4 << 20
 MAX_LINE_BYTES: Final = 1 << 20
+MAX_ANSWER_DEPTH: Final = 16
 MAX_BATCH_BYTES: Final = 256 << 20
 MAX_PROOF_BYTES: Final = 16 << 20
 MAX_TOKEN_BYTES: Final = 256 << 20
@@ -300,7 +302,7 @@ class RegistryClient:
             with self._open("POST", "/v1/resolve", body, timeout=LONG_TIMEOUT) as response:
                 for line in _lines(response):
                     with _reading("answer"):
-                        answer = json.loads(line)
+                        answer = load_json(line, "answer", MAX_LINE_BYTES, MAX_ANSWER_DEPTH)
                         wanted = digest_encode(batch[count])
                         if answer["digest"] != wanted or not isinstance(answer["claims"], list):
                             raise ValueError("another digest")
@@ -393,7 +395,7 @@ class RegistryClient:
     ) -> Json:
         data = self._read(method, path, body, headers, limit=MAX_JSON_BYTES, timeout=timeout)
         with _reading("answer"):
-            value = json.loads(data)
+            value = load_json(data, "answer", MAX_JSON_BYTES, MAX_ANSWER_DEPTH)
             if not isinstance(value, dict):
                 raise ValueError("no object")
             return value
@@ -461,7 +463,7 @@ def _check(response: httpx.Response) -> None:
     code, field, detail = kind.code, None, f"the registry answers {response.status_code}"
     if response.headers.get("content-type", "").startswith("application/problem+json"):
         with _reading("problem"):
-            problem = json.loads(_capped(response, MAX_PROBLEM_BYTES))
+            problem = load_json(_capped(response, MAX_PROBLEM_BYTES), "problem", MAX_PROBLEM_BYTES)
             code, detail = _line(problem["code"])[:64], _line(problem["detail"])
             field = None if problem["field"] is None else _line(problem["field"])[:128]
     raise kind(detail, code=code, field=field)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ledger.canonical import load_json
 from ledger.cli.output import emit, json_option
 from ledger.encoding import digest_encode, time_encode
 from ledger.errors import MalformedError
@@ -21,8 +22,8 @@ def show(file: Path, as_json: bool) -> None:
     """Print one of our files in words; it is read strictly, but nothing is verified."""
     data = read_file(file, MAX_MANIFEST_BYTES, "file")
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = load_json(data, "file", MAX_MANIFEST_BYTES)
+    except MalformedError:
         value = None
     if not isinstance(value, dict):
         value, lines = {"text": data.decode("utf-8", "replace")}, _text(data)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from ledger.canonical import load_json
 from ledger.cli import NO, YES
 from ledger.cli.output import emit, json_option
 from ledger.cli.tokens import verify_bundle
@@ -127,8 +127,8 @@ def kind_of(data: bytes) -> str:
         MalformedError: it is none of ours.
     """
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = load_json(data, "file", MAX_MANIFEST_BYTES)
+    except MalformedError:
         value = None
     kind = value.get("trainmark") if isinstance(value, dict) else None
     if kind not in KINDS:
