@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import os
 import socket
 import statistics
 import subprocess
@@ -23,6 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import uvicorn
 from fastapi import FastAPI, Response
@@ -59,7 +60,7 @@ def process(*arguments: str) -> Iterator[int]:
     """Runs this file as a server on a free port until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, __file__, *arguments, str(port)], env={**os.environ, "PYTHONPATH": "."})
+    server = subprocess.Popen([sys.executable, __file__, *arguments, str(port)])
     try:
         for _ in range(600):
             with socket.socket() as probe:

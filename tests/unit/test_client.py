@@ -1,0 +1,353 @@
+"""The client against registries that answer wrongly: what it refuses, what it repeats, what it never gives away.
+
+The answers are made up by a transport, since no registry of ours would give them; the client against a real one is in
+tests/e2e.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from ledger.assertion import audience_of, verify_assertion
+from ledger.client import MAX_JSON_BYTES, MAX_LINE_BYTES, MAX_WAIT, TRIES, RegistryClient
+from ledger.encoding import digest_encode, sha256
+from ledger.errors import (
+    BackendError,
+    ConflictError,
+    MalformedError,
+    NotFoundError,
+    RefusedError,
+    TrainmarkError,
+    VerificationError,
+)
+from ledger.statements import Statement, sign_statement
+from ledger.tiles import Tile
+from tests.support.library import make_library, signing_key
+
+URL = "https://registry.example"
+KEY = signing_key("client")
+NOW = 1_790_000_000
+POLICY = {
+    "registry": KEY.did,
+    "origin": "registry.example",
+    "log_vkey": "registry.example+00000000+AAAA",
+    "issuer": URL,
+    "token_keys": [KEY.did],
+    "rules": digest_encode(bytes(32)),
+    "size": 1,
+    "anchors": [],
+}
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Registry:
+    """Answers by path, and keeps what was asked; `waits` are the pauses of the client."""
+
+    def __init__(self, **answers: httpx.Response | Answer) -> None:
+        self.answers = answers
+        self.requests: list[httpx.Request] = []
+        self.waits: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        name = request.url.path.removeprefix("/v1/").strip("/").replace("/", "_")
+        answer = self.answers.get(name, self.answers.get("other"))
+        if callable(answer):
+            return answer(request)
+        return answer if answer is not None else httpx.Response(404)
+
+    def client(self, url: str = URL, now: Callable[[], float] = lambda: NOW) -> RegistryClient:
+        return RegistryClient(url, transport=httpx.MockTransport(self), sleep=self.waits.append, clock=now)
+
+
+def value(content: object, status: int = 200) -> httpx.Response:
+    return httpx.Response(status, json=content)
+
+
+def problem(status: int, **members: object) -> httpx.Response:
+    content = {"code": "some-code", "detail": "some detail", "field": "place", **members}
+    return httpx.Response(status, content=json.dumps(content), headers={"Content-Type": "application/problem+json"})
+
+
+def raised(call: Callable[[], object]) -> TrainmarkError:
+    with pytest.raises(TrainmarkError) as caught:
+        call()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["registry.example", "ftp://registry.example", "https://", "https://x/?a=1", "https://x/#a", "https://a:b@x"],
+)
+def test_a_registry_has_an_http_address(url: str) -> None:
+    with pytest.raises(MalformedError, match="url"):
+        RegistryClient(url)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, MalformedError),
+        (401, RefusedError),
+        (403, RefusedError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (413, RefusedError),
+        (422, VerificationError),
+        (429, BackendError),
+        (500, BackendError),
+        (503, BackendError),
+        (418, BackendError),
+    ],
+)
+def test_a_refusal_is_the_error_it_stands_for(status: int, kind: type[TrainmarkError]) -> None:
+    error = raised(Registry(policy=problem(status)).client().policy)
+    assert type(error) is kind
+    assert (error.code, error.field, error.message) == ("some-code", "place", "some detail")
+
+
+def test_what_a_registry_writes_cannot_move_the_cursor() -> None:
+    error = raised(Registry(policy=problem(404, detail="a\x1b[2Jb\nc" + "d" * 10_000, field=None)).client().policy)
+    assert error.message.startswith("a[2Jbcd")
+    assert len(error.message) <= 500
+
+
+def test_a_refusal_without_problem_details_is_told_by_its_number() -> None:
+    assert "answers 404" in raised(Registry(policy=httpx.Response(404, text="<h1>")).client().policy).message
+    assert raised(Registry(policy=problem(404, code=7)).client().policy).code == "protocol"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_no_redirect_is_followed(status: int) -> None:
+    registry = Registry(policy=httpx.Response(status, headers={"Location": "https://other.example/"}))
+    assert isinstance(raised(registry.client().policy), BackendError)
+    assert [request.url.host for request in registry.requests] == ["registry.example"]
+
+
+def test_a_registry_that_cannot_be_reached() -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no route", request=request)
+
+    error = raised(Registry(policy=broken).client().policy)
+    assert (type(error), error.code) == (BackendError, "unreachable")
+
+
+# Repeating
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_it_waits_as_it_is_told_and_not_for_ever(status: int) -> None:
+    answers = iter(
+        [
+            httpx.Response(status, headers={"Retry-After": "7"}),
+            httpx.Response(status, headers={"Retry-After": "86400"}),
+            httpx.Response(status, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+            value(POLICY),
+        ]
+    )
+    registry = Registry(policy=lambda request: next(answers))
+    assert registry.client().policy().registry == KEY.did
+    assert registry.waits == [7.0, MAX_WAIT, 4.0]
+
+
+def test_it_gives_up_after_a_few_tries() -> None:
+    registry = Registry(policy=problem(503, code="disk-full"))
+    assert raised(registry.client().policy).code == "disk-full"
+    assert len(registry.requests) == TRIES
+    assert len(registry.waits) == TRIES - 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 500, 502])
+def test_nothing_else_is_repeated(status: int) -> None:
+    registry = Registry(policy=httpx.Response(status))
+    raised(registry.client().policy)
+    assert (len(registry.requests), registry.waits) == (1, [])
+
+
+# Forms and caps
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"\xff", json.dumps({**POLICY, "size": -1}).encode(), json.dumps({"x": 1}).encode()],
+)
+def test_another_form_is_an_error_of_the_registry(content: bytes) -> None:
+    error = raised(Registry(policy=httpx.Response(200, content=content)).client().policy)
+    assert (type(error), error.code) == (BackendError, "protocol")
+
+
+def test_an_answer_is_read_up_to_its_cap_only() -> None:
+    taken = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1 << 16
+            yield bytes(1 << 16)
+
+    error = raised(Registry(policy=lambda request: httpx.Response(200, content=endless())).client().policy)
+    assert (type(error), error.code) == (BackendError, "protocol")
+    assert taken <= MAX_JSON_BYTES + (2 << 16)
+
+
+def test_compressed_answers_are_not_unpacked() -> None:
+    bomb = gzip.compress(bytes(10_000_000))
+    registry = Registry(policy=lambda request: httpx.Response(200, content=bomb, headers={"Content-Encoding": "gzip"}))
+    error = raised(registry.client().policy)
+    assert (type(error), error.code) == (BackendError, "protocol")
+    assert registry.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("call", ["checkpoint", "tile", "license", "proof", "status_list"])
+def test_every_answer_has_a_cap(call: str) -> None:
+    client = Registry(other=lambda request: httpx.Response(200, content=bytes(20 << 20))).client()
+    calls: dict[str, Callable[[], object]] = {
+        "checkpoint": client.checkpoint,
+        "tile": lambda: client.tile(Tile(0, 0)),
+        "license": lambda: client.license(bytes(32)),
+        "proof": lambda: client.proof(bytes(32)),
+        "status_list": lambda: client.status_list(0),
+    }
+    assert raised(calls[call]).code == "protocol"
+
+
+# Resolving
+
+
+def answers_to(request: httpx.Request, change: Callable[[list[bytes]], list[bytes]] = lambda lines: lines) -> bytes:
+    asked = [json.loads(line) for line in request.content.splitlines()]
+    lines = [json.dumps({"digest": digest, "size": 1, "claims": []}).encode() for digest in asked]
+    return b"".join(line + b"\n" for line in change(lines))
+
+
+def test_digests_go_in_batches_of_ten_thousand() -> None:
+    registry = Registry(resolve=lambda request: httpx.Response(200, content=answers_to(request)))
+    digests = [sha256(b"%d" % n) for n in range(20_001)]
+    found = list(registry.client().resolve(iter(digests)))
+    assert [answer["digest"] for answer in found] == [digest_encode(digest) for digest in digests]
+    assert [request.content.count(b"\n") for request in registry.requests] == [10_000, 10_000, 1]
+    assert list(registry.client().resolve([])) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[:-1],
+        lambda lines: [*lines, lines[0]],
+        lambda lines: lines[::-1],
+        lambda lines: [lines[0], *lines[:-1]],
+        lambda lines: [b"{}", *lines[1:]],
+        lambda lines: [b"null", *lines[1:]],
+        lambda lines: [b"", *lines[1:]],
+        lambda lines: [lines[0].replace(b"[]", b"{}"), *lines[1:]],
+        lambda lines: [b" " * MAX_LINE_BYTES + lines[0], *lines[1:]],
+    ],
+)
+def test_answers_to_something_else_are_refused(change: Callable[[list[bytes]], list[bytes]]) -> None:
+    registry = Registry(resolve=lambda request: httpx.Response(200, content=answers_to(request, change)))
+    digests = [sha256(b"%d" % n) for n in range(3)]
+    error = raised(lambda: list(registry.client().resolve(digests)))
+    assert (type(error), error.code) == (BackendError, "protocol")
+
+
+def test_a_cut_off_batch_is_refused() -> None:
+    registry = Registry(resolve=lambda request: httpx.Response(200, content=answers_to(request)[:-1]))
+    assert "cut off" in raised(lambda: list(registry.client().resolve([bytes(32)]))).message
+
+
+def test_a_list_that_does_not_end_is_left() -> None:
+    registry = Registry(anchors=value({"items": [{"size": 1}], "next": 5}))
+    assert raised(lambda: list(registry.client().anchors())).code == "protocol"
+    assert len(registry.requests) == 2
+
+
+# Speaking
+
+
+def token(request: httpx.Request) -> httpx.Response:
+    return value({"access_token": "secret", "token_type": "Bearer", "expires_in": 600, "scope": "statement"})
+
+
+def spoken() -> Statement:
+    body: Any = {"kind": "statement", "refs": [], "evidence": digest_encode(bytes(32))}
+    return sign_statement("record", KEY.did, KEY, "registry.example", body)
+
+
+def test_an_assertion_is_made_for_the_registry_that_is_asked() -> None:
+    registry = Registry(policy=value(POLICY), oauth_token=token)
+    registry.client().authenticate(KEY, KEY.did, ("publish", "statement"))
+    form = dict(httpx.QueryParams(registry.requests[-1].content.decode()))
+    assert form["scope"] == "publish statement"
+    assert verify_assertion(form["client_assertion"], audience_of(URL), NOW).subject == KEY.did
+
+
+def test_nothing_is_signed_for_another_registry() -> None:
+    registry = Registry(policy=value({**POLICY, "issuer": "https://other.example"}), oauth_token=token)
+    assert raised(lambda: registry.client().authenticate(KEY, KEY.did, ("publish",))).code == "wrong-issuer"
+    assert [request.url.path for request in registry.requests] == ["/v1/policy"]
+
+
+def test_no_token_goes_over_plain_http_to_another_machine() -> None:
+    url = "http://registry.example"
+    registry = Registry(policy=value({**POLICY, "issuer": url}), oauth_token=token)
+    assert raised(lambda: registry.client(url).authenticate(KEY, KEY.did, ("publish",))).code == "insecure"
+    assert registry.requests == []
+
+
+def test_writing_needs_authentication() -> None:
+    registry = Registry()
+    client, library = registry.client(), make_library(KEY, "registry.example")
+    for call in (
+        lambda: client.publish(library.manifest, library.terms, library.text),
+        lambda: client.speak(spoken()),
+        lambda: client.issue_token({}),
+        client.reviews,
+        lambda: client.token(bytes(32)),
+    ):
+        assert raised(call).code == "no-token"
+    assert registry.requests == []
+
+
+def test_a_token_is_replaced_before_it_ends() -> None:
+    now = [float(NOW)]
+    logged = value({"leaf": 1, "size": 2, "checkpoint": "note"})
+    registry = Registry(policy=value(POLICY), oauth_token=token, statements=lambda request: logged)
+    client = registry.client(now=lambda: now[0])
+    client.authenticate(KEY, KEY.did, ("statement",))
+    for seconds in (0, 560, 20, 0):
+        now[0] += seconds
+        assert client.speak(spoken()).leaf == 1
+    paths = [request.url.path.rsplit("/", 1)[1] for request in registry.requests]
+    assert paths == ["policy", "token", "statements", "statements", "token", "statements", "statements"]
+    assert registry.requests[-1].headers["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("text", ["a\r\nX-Evil: 1", "ä", 7])
+def test_a_token_cannot_bring_headers_of_its_own(text: object) -> None:
+    answer = value({"access_token": text, "token_type": "Bearer", "expires_in": 600, "scope": "statement"})
+    registry = Registry(policy=value(POLICY), oauth_token=answer)
+    assert raised(lambda: registry.client().authenticate(KEY, KEY.did, ("statement",))).code == "protocol"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"decision": "sell"}, {"leaf": True}, {"manifest": "x"}, {"reasons": [1]}, {"checkpoint": None}]
+)
+def test_a_receipt_has_its_form(changed: dict[str, object]) -> None:
+    receipt = {"leaf": 1, "size": 2, "checkpoint": "note", "manifest": digest_encode(bytes(32)), "decision": "list"}
+    answer = value({**receipt, "reasons": [], **changed}, 201)
+    client = Registry(policy=value(POLICY), oauth_token=token, manifests=answer).client()
+    client.authenticate(KEY, KEY.did, ("publish",))
+    library = make_library(KEY, "registry.example")
+    error = raised(lambda: client.publish(library.manifest, library.terms, library.text))
+    assert error.code == "protocol"
