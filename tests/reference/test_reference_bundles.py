@@ -399,6 +399,10 @@ class TestTokens:
             moved = other + world.jwt("kb+jwt", claims, HOLDER, with_kid=False)
             code = _refusal(lambda p=moved: token.verify_holder(p, found, "https://x.example", "n", NOW, 60))  # type: ignore[misc]
             assert code == "key-binding"
+        elsewhere = text + world.jwt("kb+jwt", claims | {"sd_hash": "A" * 43}, HOLDER, with_kid=False)
+        assert (
+            _refusal(lambda: token.verify_holder(elsewhere, found, "https://x.example", "n", NOW, 60)) == "key-binding"
+        )
         stolen = text + world.jwt("kb+jwt", claims, STRANGER, with_kid=False)
         assert (
             _refusal(lambda: token.verify_holder(stolen, found, "https://x.example", "n", NOW, 60)) == "bad-signature"
@@ -418,6 +422,21 @@ class TestTokens:
     def test_a_token_bundle_lacks_a_leaf(self, made: World, trust: bundle.Trust, carried: list[int], code: str) -> None:
         data = made.token_bundle() | {"leaves": made.carried(carried)}
         assert _refusal(lambda: token.verify_token_bundle(jcs.canonical(data), trust, NOW)) == code
+
+    @pytest.mark.parametrize("change", [{"iss": "https://other.example"}, {"log": "other.example/log"}])
+    def test_a_token_of_another_registry(self, made: World, trust: bundle.Trust, change: dict[str, jcs.Json]) -> None:
+        changed = copy.deepcopy(made)
+        text = made.token(made.claims() | change)
+        changed.leaves[7] = world.signed("token", REGISTRY, {"token": jcs.digest(text.split("~")[0].encode())})
+        data = changed.token_bundle() | {"token": text}
+        code = "wrong-log" if "log" in change else "malformed"
+        assert _refusal(lambda: token.verify_token_bundle(jcs.canonical(data), trust, NOW)) == code
+
+    def test_a_token_logged_before_its_manifest(self, made: World, trust: bundle.Trust) -> None:
+        changed = copy.deepcopy(made)
+        changed.leaves[1], changed.leaves[7] = made.leaves[7], made.leaves[5]
+        data = changed.token_bundle() | {"leaves": changed.carried([0, 1, 2, 6])}
+        assert _refusal(lambda: token.verify_token_bundle(jcs.canonical(data), trust, NOW)) == "void"
 
     def test_the_status_of_its_number(self, made: World, trust: bundle.Trust) -> None:
         changed = copy.deepcopy(made)
@@ -646,6 +665,23 @@ class TestSnapshot:
         for digest in wanted:
             found = snapshot.verify_rows(snapshot.prove(rows, digest, 9), body, digest)
             assert [row.data for row in found] == [row for row in rows if row[:32] == digest]
+
+    def test_the_bucket_next_door_shows_no_absence(self) -> None:
+        rows = sorted(
+            snapshot.pack_row(bytes.fromhex(jcs.digest(bytes([i, 1]))[7:]), 1, i, 1, 1, 0) for i in range(256)
+        )
+        root = world.digests([merkle.root(snapshot.top(rows))])[0]
+        body: dict[str, jcs.Json] = {"size": 9, "bits": 1, "count": 256, "root": root}
+        first, last = rows[0][:32], rows[-1][:32]
+        # In the other bucket the digest would lie before the first row, or behind the last one.
+        for digest, other in (
+            (first, snapshot.split_rows(rows)[1][0][:32]),
+            (last, snapshot.split_rows(rows)[0][-1][:32]),
+        ):
+            proof: dict[str, Any] = snapshot.prove(rows, other, 9)
+            end = slice(0, 1) if digest == first else slice(-1, None)
+            with pytest.raises(RefutedError, match="the bucket of another digest"):
+                snapshot.verify_rows(proof | {"run": proof["run"][end]}, body, digest)
 
     def test_two_rows_of_one_digest_are_both_shown(self) -> None:
         digest = bytes.fromhex("55" * 32)
