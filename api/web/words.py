@@ -119,7 +119,7 @@ def decide(offers: Sequence[Offer]) -> Verdict:
     [offer] = best.values()
     license_ = offer.claim["license"]
     conditions = tuple(license_["training"]["conditions"])
-    reason = "The license allows it only if all of this is kept:" if conditions else offer.lines[0].sentence
+    reason = "The license sets these conditions:" if conditions else offer.lines[0].sentence
     return Verdict(offer.training, reason, conditions, offer.claim["leaf"])
 
 
