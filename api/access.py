@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
-from fastapi import Request
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.composition import Running
 from api.problems import Problem, ProblemError, too_many
@@ -31,6 +32,9 @@ from ledger.tokens.jwt import CLOCK_SKEW
 
 ACCESS_SECONDS: Final = 600
 TOKEN_BYTES: Final = 32
+
+BEARER: Final = HTTPBearer(auto_error=False, description="A token from /oauth/token")
+"""For OpenAPI only: it reads the header leniently, and we read it ourselves."""
 
 _FORM_FIELDS = ("grant_type", "client_assertion_type", "client_assertion", "scope")
 
@@ -130,13 +134,15 @@ def _oauth_problem(error: TrainmarkError) -> Problem:
     return Problem(400, error.code, error.message, error.field, {}, {"error": word})
 
 
-def require(scope: str) -> Callable[[Request], Access]:
+def require(scope: str) -> Callable[..., Access]:
     """Returns a dependency: whoever comes with a bearer token of `scope`, counted against the party's quota.
 
     It runs before any body is read.  Its answers: 401 without a token that counts, 403 ``insufficient-scope``, 429.
     """
 
-    def access_of(request: Request) -> Access:
+    def access_of(
+        request: Request, _described: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+    ) -> Access:
         running: Running = request.app.state.running
         quota: Quota = request.app.state.subject_quota
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

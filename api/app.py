@@ -23,7 +23,7 @@ from api.middleware import Limits, SecurityHeaders
 from api.problems import add_problem_handlers
 from api.quota import Quota
 from api.routes import access, log, publishing, reading, resolving, tokens
-from api.schemas import read_by_routes
+from api.schemas import EXAMPLES, read_by_routes
 from api.settings import Settings, check_settings
 from ledger.assertion import TOKEN_PATH
 
@@ -115,6 +115,8 @@ def _describe(app: FastAPI) -> None:
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]
             schemas.update(read_by_routes())
+            for name, example in EXAMPLES.items():
+                schemas[name]["examples"] = [example]
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.headers import SECURITY_HEADERS
 from ledger.errors import (
     BackendError,
     ConflictError,
@@ -138,7 +139,10 @@ def add_problem_handlers(app: FastAPI, page: Page | None = None) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         problem = _problem(error)
         is_page = not request.url.path.startswith(API_PATHS) and "text/html" in request.headers.get("accept", "")
-        return page(request, problem) if page is not None and is_page else problem.response()
+        response = page(request, problem) if page is not None and is_page else problem.response()
+        if problem.status == 500:  # made outside of all middlewares
+            response.headers.update(SECURITY_HEADERS)
+        return response
 
     for kind in (TrainmarkError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, handle)

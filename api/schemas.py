@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from api.problems import PROBLEM_TYPE
+from ledger.terms import USES
 
 Answer = Literal["yes", "no", "ask"]
 State = Literal["void", "ended", "disputed", "withdrawing", "listed", "logged"]
@@ -125,6 +126,47 @@ class ClaimAnswer(_Model):
     price_tier: str
     logged_at: None
     anchor: AnchorSummary | None
+
+
+_DIGEST = "sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d"
+_CREATOR = "did:key:z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH"
+RESOLVED_EXAMPLE: dict[str, Any] = {
+    "digest": _DIGEST,
+    "size": 3,
+    "claims": [
+        {
+            "leaf": 1,
+            "entry": 0,
+            "kind": "provenance",
+            "state": "listed",
+            "contested": False,
+            "creator": {"id": _CREATOR, "name": "Ada Lens", "identity": None},
+            "manifest": {
+                "digest": _DIGEST,
+                "title": "Avatars",
+                "version": "1",
+                "dataset_id": "urn:uuid:04c1edfd-96b9-5b43-8069-37602ad689e4",
+                "created_at": "2026-11-24T09:30:00Z",
+                "supersedes": [],
+            },
+            "license": {
+                "id": "ADA-TRAIN-1",
+                "url": "https://creator.example/license",
+                "digest": _DIGEST,
+                "uses": dict.fromkeys(USES, "no") | {"search": "yes", "train": "yes", "deploy": "ask"},
+                "audience": "any",
+                "attribution_required": True,
+                "training": {"answer": "conditions", "conditions": ["Name the creator with the attribution text."]},
+            },
+            "attribution": {"text": "Pictures by Ada Lens", "url": "https://creator.example/"},
+            "path": "0001.png",
+            "media_type": "image/png",
+            "price_tier": "standard",
+            "logged_at": None,
+            "anchor": None,
+        }
+    ],
+}
 
 
 class Resolved(_Model):
@@ -324,6 +366,19 @@ class TokenPrice(_Model):
     minor: int
 
 
+TOKEN_EXAMPLE: dict[str, Any] = {
+    "manifests": [1],
+    "files": [_DIGEST],
+    "holder": _CREATOR,
+    "licensee": {"name": "Model Lab", "id": "lab-1"},
+    "price": {"currency": "EUR", "minor": 1200},
+    "uses": ["train"],
+    "audience": "any",
+    "purpose": "Train a model of avatars",
+    "expires_at": "2027-11-24T00:00:00Z",
+}
+
+
 class TokenIssue(_Model):
     """What a creator grants: `files` null means all files of the manifests, `holder` is the licensee's did:key (null:
     attribution only, no uses)."""
@@ -386,6 +441,9 @@ class TokenBundle(BaseModel):
 
     trainmark: Literal["token/v1"]
 
+
+EXAMPLES: dict[str, dict[str, Any]] = {"Resolved": RESOLVED_EXAMPLE, "TokenIssue": TOKEN_EXAMPLE}
+"""By schema; put into the document as they are, since FastAPI drops every null on its way."""
 
 _PHRASES = {
     400: "Not in the format",

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from api import schemas
-from api.middleware import DEFAULT_BODY_BYTES, SECURITY_HEADERS
+from api.headers import SECURITY_HEADERS
+from api.middleware import DEFAULT_BODY_BYTES
 from api.routes.resolving import MAX_BATCH_BYTES
 from ledger.client import RegistryClient
 from ledger.encoding import digest_encode, sha256
@@ -89,8 +90,7 @@ def test_an_error_of_ours_is_a_problem_without_details(
             time.sleep(0.01)
     finally:
         logger.removeHandler(caplog.handler)
-    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
-    assert answer.json()["code"] == "internal"
+    problem(answer, 500, "internal")
     assert "secret" not in answer.text
     assert "a secret" in caplog.text
 
@@ -322,9 +322,14 @@ def test_openapi_describes_every_route(http: httpx.Client) -> None:
             assert operation["tags"]
             ids.append(operation["operationId"])
             assert "HTTPValidationError" not in json.dumps(operation)
+            assert ("401" in operation["responses"]) == ("security" in operation or path == "/oauth/token")
             if path.startswith("/v1/") and path != "/v1/rules":
                 assert "429" in operation["responses"]
     assert len(ids) == len(set(ids))
+    assert [scheme["scheme"] for scheme in document["components"]["securitySchemes"].values()] == ["bearer"]
+    for name, model in (("Resolved", schemas.Resolved), ("TokenIssue", schemas.TokenIssue)):
+        for example in document["components"]["schemas"][name]["examples"]:
+            model.model_validate(example)
     assert {"/v1/resolve/{digest}", "/v1/manifests", "/oauth/token", "/tile/{path}"} <= set(document["paths"])
 
 
