@@ -47,7 +47,10 @@ class SigningKey:
 
 
 def check_public(public: bytes, field: str) -> bytes:
-    """Returns a 32-byte public key if it is a canonical encoding of a point that is not of small order."""
+    """Returns a 32-byte public key unless its encoding is not canonical or its point is of small order.
+
+    Bytes that encode no point at all pass: under such a key ``verify_signature`` finds no signature true.
+    """
     if len(public) != 32:
         raise MalformedError(f"an Ed25519 key has 32 bytes, found {len(public)}", field=field)
     y = int.from_bytes(public, "little") & (2**255 - 1)

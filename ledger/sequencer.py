@@ -69,6 +69,8 @@ def load_edge(size: int, read: ReadTile) -> Edge:
 
 def append(edge: Edge, leaves: Sequence[bytes]) -> tuple[Edge, list[tuple[Tile, bytes]]]:
     """Appends `leaves`; returns the new edge and the tiles that are new or wider, entry bundles first."""
+    if not leaves:
+        return edge, []
     size = edge.size + len(leaves)
     tiles: list[tuple[Tile, bytes]] = []
     bundle = list(edge.entries) + list(leaves)
