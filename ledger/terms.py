@@ -201,7 +201,9 @@ def _payment(value: Json, field: str) -> Payment:
         raise MalformedError(f"expected an object of at most {MAX_TIERS} tiers", field=f"{field}.tiers")
     currency = as_text(o["currency"], f"{field}.currency")
     if not re.fullmatch(r"[A-Z]{3}", currency):
-        raise MalformedError(f"expected a currency like EUR (ISO 4217), found {shown(currency)}", field=field)
+        raise MalformedError(
+            f"expected a currency like EUR (ISO 4217), found {shown(currency)}", field=f"{field}.currency"
+        )
     return Payment(
         model=as_choice(o["model"], f"{field}.model", PAYMENT_MODELS),
         currency=currency,

@@ -114,8 +114,9 @@ def parse_trust(data: bytes, field: str = "trust") -> Trust:
 
 
 def _anchor(value: Json, field: str) -> TrustedEvm | TrustedAuthority:
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if kind == "rfc3161":
+    if not isinstance(value, dict):
+        raise MalformedError(f"expected an object, found {shown(value)}", field=field)
+    if as_choice(value.get("kind"), f"{field}.kind", ("evm", "rfc3161")) == "rfc3161":
         o = as_object(value, field, ("kind", "class", "certificates"))
         certificates = as_list(o["certificates"], f"{field}.certificates", 8, 1)
         return TrustedAuthority(
@@ -123,7 +124,6 @@ def _anchor(value: Json, field: str) -> TrustedEvm | TrustedAuthority:
             tuple(b64_decode(c, f"{field}.certificates") for c in certificates),
         )
     o = as_object(value, field, ("kind", "class", "chain", "genesis", "contract", "publisher"))
-    as_choice(o["kind"], f"{field}.kind", ("evm", "rfc3161"))
     return TrustedEvm(
         as_choice(o["class"], f"{field}.class", CLASSES),
         text.identifier(as_text(o["chain"], f"{field}.chain"), f"{field}.chain", _CHAIN, 32),
