@@ -99,6 +99,14 @@ def test_another_kind_of_key_is_another_key() -> None:
         verify_note(note, VerifierKey(NAME, ED25519, WITNESS.public))
 
 
+def test_a_key_id_is_not_enough() -> None:
+    """Four bytes are soon found twice: the name has to be the same as well."""
+    line = sign_note(TEXT, NAME, LOG)
+    for named in (Signature("other.example", line.key_id, line.raw), Signature(NAME, bytes(4), line.raw)):
+        with pytest.raises(VerificationError, match="not signed by"):
+            verify_note(Note(TEXT, (named,)), log_key())
+
+
 def test_the_first_line_of_a_key_counts() -> None:
     good = sign_note(TEXT, NAME, LOG)
     bad = Signature(NAME, good.key_id, bytes(64))

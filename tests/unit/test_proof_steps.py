@@ -169,6 +169,14 @@ def renamed_license() -> Case:
     return Case(log.bundle(log.claim()), "terms-digest")
 
 
+def moved_license() -> Case:
+    """The header leads readers to another address than the terms name."""
+    pictures = Library.of(EVA, PICTURES.entries, header={"license_url": "https://elsewhere.example/"})
+    log = Log(pictures=pictures)
+    log.offer()
+    return Case(log.bundle(log.claim()), "terms-digest")
+
+
 # -- step 6: signatures
 
 
@@ -363,7 +371,7 @@ CASES: dict[str, tuple[int, Callable[[], Case]]] = {
         2: (other_file, other_kind, no_content_hash),
         3: (foreign_entry, other_place, beyond_the_library),
         4: (other_header, stolen_header),
-        5: (other_terms, renamed_license),
+        5: (other_terms, renamed_license, moved_license),
         6: (forged_manifest, forged_review, forged_possession),
         7: (unsigned_checkpoint, other_log_key, missing_quorum),
         8: (unlogged_leaf, other_index),
