@@ -125,19 +125,29 @@ def _lock(folder: Path, create: bool) -> int:
     while True:
         try:
             if create:
-                folder.mkdir(exist_ok=True)
+                with suppress(FileExistsError):
+                    folder.mkdir()
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError as e:
+            if create and folder.parent.is_dir():
+                continue  # its last holder removed it between the two calls
             raise NotFoundError(f"there is no folder {shown_path(folder)}", field="folder") from e
         except OSError as e:
             raise BackendError(f"cannot open {shown_path(folder)}: {e.strerror}", field="folder") from e
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, its last holder may have moved or removed the folder.
-            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
-                return descriptor
         except BlockingIOError as e:
             os.close(descriptor)
             message = f"another run is working on {shown_path(folder)}; wait until it has ended"
             raise ConflictError(message, code="in-use", field="folder") from e
+        if _names(folder, descriptor):
+            return descriptor
         os.close(descriptor)
+
+
+def _names(folder: Path, descriptor: int) -> bool:
+    """Whether `folder` is still what was opened: its last holder may have moved or removed it before the lock."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
