@@ -321,6 +321,8 @@ def _statements(value: Json, header: Header) -> tuple[Statement, ...]:
     for statement in found:
         if not isinstance(statement.body, ManifestBody) or statement.body.manifest != header.digest:
             raise MalformedError("each statement is of type manifest and of this header", field="statements")
+        if statement.by != header.creator_id:
+            raise MalformedError("each statement is the header's creator's", field="statements")
     places = [(s.log is not None, s.log or "", s.by) for s in found]
     if places != sorted(set(places)):
         raise MalformedError("null log first, then sorted by log; one per party and log", field="statements")

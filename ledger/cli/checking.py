@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.canonical import Object
+from ledger.canonical import Json, Object, as_int
 from ledger.cli import NO, YES
 from ledger.cli.output import emit, json_option, progress
 from ledger.cli.resolving import dump, registry_option
@@ -18,8 +18,8 @@ from ledger.cli.tokens import MAX_BUNDLE_BYTES
 from ledger.cli.trusting import load_trust, trust_option
 from ledger.encoding import digest_decode
 from ledger.errors import MalformedError
-from ledger.gate.folder import Covering, check_folder
-from ledger.gate.verdict import REASONS, Verdict, Wanted
+from ledger.gate.folder import check_folder
+from ledger.gate.verdict import REASONS, Covering, Verdict, Wanted
 from ledger.library.files import read_file, replace_file
 from ledger.terms import AUDIENCES, USES
 from ledger.tokens.bundle import parse_token_bundle, verify_token_bundle
@@ -40,10 +40,13 @@ class _Resolver:
     def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int]]:
         leaves: dict[bytes, Sequence[int]] = {}
         for answer in self._client.resolve(digests):
-            found = [int(claim["leaf"]) for claim in answer["claims"]]
+            found = [as_int(as_claim(claim), "leaf") for claim in answer["claims"]]
             if found:
                 leaves[digest_decode(answer["digest"])] = found
         return leaves
+
+    def checkpoint(self) -> bytes:
+        return self._client.checkpoint()
 
     def proof(self, digest: bytes, leaf: int) -> bytes:
         return self._client.proof(digest, leaf)
@@ -53,6 +56,7 @@ class _Resolver:
 @click.argument("corpus", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--use", "uses", multiple=True, type=click.Choice(USES), help="What you want to do; default: train.")
 @click.option("--audience", type=click.Choice(AUDIENCES), default="any", show_default=True, help="As whom you do it.")
+@click.option("--territory", help="The country you do it in, like NZ; default: everywhere.")
 @click.option("--token", "token_paths", multiple=True, type=click.Path(path_type=Path), help="A *.token.json you hold.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the report here, a line of JSON per file.")
 @registry_option
@@ -62,6 +66,7 @@ def check(
     corpus: Path,
     uses: tuple[str, ...],
     audience: str,
+    territory: str | None,
     token_paths: tuple[Path, ...],
     output: Path | None,
     url: str,
@@ -72,7 +77,7 @@ def check(
     from ledger.client import RegistryClient
 
     trust, now = load_trust(trust_path), int(time.time())
-    wanted = Wanted(uses or ("train",), audience)
+    wanted = Wanted(uses or ("train",), audience, territory)
     tokens = [_covering(path, trust, now, wanted) for path in token_paths]
     with RegistryClient(url) as client, progress("checking") as report:
         verdicts = list(
@@ -101,7 +106,13 @@ def _covering(path: Path, trust: Trust, now: int, wanted: Wanted) -> Covering:
         raise MalformedError("the token's list of files is not in the bundle", field=str(path))
     if result.token.audience not in ("any", wanted.audience):
         raise MalformedError(f"the token is for {result.token.audience} only", field=str(path))
-    return Covering(result.digest, result.token.uses, frozenset(bundle.files))
+    manifests = frozenset((m.index, m.digest) for m in result.token.manifests)
+    return Covering(result.digest, result.token.uses, manifests, frozenset(bundle.files))
+
+
+def as_claim(claim: object) -> Json:
+    """Returns what a registry calls the leaf of a claim, whatever it is."""
+    return claim.get("leaf") if isinstance(claim, dict) else None
 
 
 def _lines(verdicts: Sequence[Verdict], counts: Counter[str], wanted: Wanted) -> list[str]:

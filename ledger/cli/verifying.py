@@ -81,6 +81,7 @@ def verify(
                 "provenance_hash": "sha256:" + attribution.entry.provenance_hash.hex(),
                 "required_attribution_text": attribution.header.required_attribution_text,
                 "signed_by": signers,
+                "not_checked": _unproved(signers, attribution.header.creator_id),
             }
             emit(
                 as_json,
@@ -102,6 +103,7 @@ def verify(
                 "entries": len(manifest.entries),
                 "signed_by": signers,
                 "logs": [s.log for s in manifest.statements if s.log],
+                "not_checked": _unproved(signers, manifest.header.creator_id),
             }
             emit(
                 as_json,
@@ -185,6 +187,14 @@ def _signers(statements: Iterable[Statement]) -> list[str]:
     if not signers:
         raise VerificationError("nobody signed it", code="bad-signature", field="statements")
     return sorted(signers)
+
+
+def _unproved(signers: Iterable[str], creator_id: str) -> list[str]:
+    """What a signature outside a log leaves open: a key other than the creator's first is not shown to speak for it."""
+    others = [
+        f"that {signer} speaks for {creator_id}: only a log shows that" for signer in signers if signer != creator_id
+    ]
+    return [*others, "when it was signed", "its state: ask a registry, or verify a proof file"]
 
 
 def _required(requirements: Iterable[str], anchors: Iterable[AnchorFinding], leaf: int) -> int:

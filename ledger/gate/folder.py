@@ -1,20 +1,25 @@
 """Checking a folder against a registry: hash every file, look all hashes up in batches, verify a proof for every match.
 
-The registry's answers are hints: a file is allowed only by a proof bundle that verifies under the caller's trust file
-(or a token that does).  An error anywhere denies the files it concerns and goes on with the others.
+The registry's answers are hints: a file is allowed only by proof bundles that verify under the caller's trust file and
+are no older than the log the registry shows.  Claims on the file itself and on the picture in it count alike.  An error
+anywhere denies the files it concerns and goes on with the others; what is no plain file is denied.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from ledger.checkpoint import parse_checkpoint
 from ledger.encoding import sha256
 from ledger.errors import MalformedError, NotFoundError, TrainmarkError, VerificationError
-from ledger.gate.verdict import Offer, Verdict, Wanted, decide
+from ledger.gate.verdict import Covering, Offer, Verdict, Wanted, covering, decide
 from ledger.images.content import content_hash
+from ledger.policy import verify_checkpoint
 from ledger.proof import parse_proof, verify_proof
 from ledger.trust import Trust
 
@@ -23,7 +28,10 @@ MAX_FILE_BYTES: Final = 1 << 30
 
 
 class Resolver(Protocol):
-    """The two questions the gate asks a registry."""
+    """The questions the gate asks a registry; each may raise any TrainmarkError."""
+
+    def checkpoint(self) -> bytes:
+        """Returns the log's newest checkpoint note."""
 
     def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int]]:
         """Returns, for each digest that has any, the manifest leaves that claim it."""
@@ -34,41 +42,42 @@ class Resolver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """One file of the corpus: its digests by kind of match, or None when it could not be read."""
+    """One name of the corpus: its file's and its picture's digest, or why there are none."""
 
     file: str
-    digest: bytes | None
-    content: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Covering:
-    """A verified token, the uses it permits and the exact files it is for."""
-
-    token: bytes
-    uses: tuple[str, ...]
-    files: frozenset[bytes]
+    digest: bytes | None = None
+    content: bytes | None = None
+    problem: str | None = None
 
 
 def corpus_files(folder: Path) -> list[Path]:
-    """Returns the files under `folder`, sorted, links and hidden names left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not path.is_symlink()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Returns every name under `folder` that is no folder, sorted; links are names, and are not followed.
+
+    Raises:
+        MalformedError: a folder in it cannot be read, so that nobody knows what it holds.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise MalformedError(f"cannot be read: {error.strerror}", field=str(error.filename)) from error
+
+    names: list[Path] = []
+    for at, folders, files in os.walk(folder, onerror=unreadable):
+        names += [Path(at, name) for name in files]
+        names += [Path(at, name) for name in folders if Path(at, name).is_symlink()]
+    return sorted(names)
 
 
 def hash_file(path: Path, name: str) -> Hashed:
     """Reads and hashes one file; a picture's content hash is looked up as well."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            return Hashed(name, None, None)
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            return Hashed(name, problem="link")
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
+            return Hashed(name, problem="unreadable")
         data = path.read_bytes()
     except OSError:
-        return Hashed(name, None, None)
+        return Hashed(name, problem="unreadable")
     return Hashed(name, sha256(data), content_hash(data))
 
 
@@ -83,15 +92,24 @@ def check_folder(
     tokens: Sequence[Covering] = (),
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Verdict]:
-    """Yields a verdict for every file of `folder`, in the order of their paths."""
+    """Yields a verdict for every name under `folder`, in order."""
     files = corpus_files(folder)
-    gate = _Gate(resolver, trust, wanted, registry, now, tokens)
+    gate = _Gate(resolver, trust, wanted, registry, now, tokens, _log_size(resolver, trust))
     for at in range(0, len(files), BATCH):
         hashed = []
         for n, path in enumerate(files[at : at + BATCH], at + 1):
             hashed.append(hash_file(path, str(path.relative_to(folder))))
             report(n, len(files))
         yield from gate.check(hashed)
+
+
+def _log_size(resolver: Resolver, trust: Trust) -> int | None:
+    """Returns the size of the log the registry shows now, signed as the trust file asks; None: it shows none."""
+    try:
+        _, note = parse_checkpoint(resolver.checkpoint())
+        return verify_checkpoint(note, trust.policy)[0].size
+    except TrainmarkError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +120,36 @@ class _Gate:
     registry: str
     now: int
     tokens: Sequence[Covering]
+    size: int | None
 
     def check(self, hashed: Sequence[Hashed]) -> Iterator[Verdict]:
         digests = list({d for h in hashed for d in (h.digest, h.content) if d is not None})
         leaves: Mapping[bytes, Sequence[int]] = {}
-        refusals: list[str] = []
+        failed = ["error"] if self.size is None else []
         try:
             leaves = self.resolver.claim_leaves(digests)
         except TrainmarkError:
-            refusals = ["error"]
+            failed = ["error"]
         for item in hashed:
-            yield self._verdict(item, leaves, refusals)
+            yield self._verdict(item, leaves, failed)
 
     def _verdict(self, item: Hashed, leaves: Mapping[bytes, Sequence[int]], failed: Sequence[str]) -> Verdict:
-        refusals = [*failed, *(["unreadable"] if item.digest is None else [])]
-        digest = next((d for d in (item.digest, item.content) if d is not None and d in leaves), b"")
+        refusals = [*failed, *([item.problem] if item.problem else [])]
         offers: list[Offer] = []
-        for leaf in leaves.get(digest, ()):
-            found = self._offer(digest, leaf)
-            if isinstance(found, Offer):
-                offers.append(found)
-            else:
-                refusals.append(found)
-        own = {item.digest, *(offer.provenance_hash for offer in offers)}
-        covering = [token for token in self.tokens if own & token.files]
-        word, reasons = decide(offers, refusals, self.wanted, [token.uses for token in covering])
-        offer = offers[0] if offers else None
+        asked: set[int] = set()
+        for digest in (item.digest, item.content):
+            for leaf in leaves.get(digest, ()) if digest is not None else ():
+                if leaf in asked:
+                    continue
+                asked.add(leaf)
+                found = self._offer(item, digest or b"", leaf)
+                if isinstance(found, Offer):
+                    offers.append(found)
+                else:
+                    refusals.append(found)
+        word, reasons = decide(offers, refusals, self.wanted, self.tokens)
+        offer = next((o for o in offers if o.is_live), offers[0] if offers else None)
+        used = [t for o in offers if (t := covering(o, self.wanted, self.tokens)) is not None]
         return Verdict(
             file=item.file,
             digest=item.digest,
@@ -136,11 +158,12 @@ class _Gate:
             verdict=word,
             reasons=reasons,
             offer=offer,
-            token=covering[0].token if reasons == ("token",) else None,
+            token=used[0].token if reasons == ("token",) else None,
+            size=self.size,
             as_of=self.now,
         )
 
-    def _offer(self, digest: bytes, leaf: int) -> Offer | str:
+    def _offer(self, item: Hashed, digest: bytes, leaf: int) -> Offer | str:
         """Returns a claim as its verified proof shows it, or the reason why there is none."""
         try:
             data = self.resolver.proof(digest, leaf)
@@ -153,5 +176,9 @@ class _Gate:
             return "error"
         if bundle.digest != digest or result.leaf != leaf:
             return "proof-refused"
-        claim = bundle.claim
-        return Offer(claim.terms, claim.header.digest, claim.entry_index, claim.entry.provenance_hash, result)
+        if self.size is None or result.size < self.size:
+            return "stale"
+        entry = bundle.claim.entry
+        if entry.content_hash is not None and entry.content_hash != item.content:
+            return "content-mismatch"
+        return Offer(bundle.claim.header, entry, bundle.claim.entry_index, bundle.claim.terms, result)

@@ -1,0 +1,225 @@
+"""Ways to make the gate say yes to what nobody permitted; each of them worked once, or would if a line were missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ledger.canonical import Json, Object
+from ledger.encoding import digest_encode, sha256
+from ledger.errors import BackendError, NotFoundError
+from ledger.gate.folder import check_folder, corpus_files
+from ledger.gate.verdict import REASONS, Covering, Wanted
+from ledger.images.content import content_hash
+from ledger.manifests import Entry
+from ledger.registry.proving import prove
+from ledger.registry.service import Registry
+from ledger.terms import USES
+from tests.simulator import START, Library, World, digest, entry, key, license_of
+
+EVA, BOB, MALLORY = key("eva"), key("bob"), key("mallory")
+NO_TRAINING: Object = {**dict.fromkeys(USES, "yes"), "train": "no", "train-generative": "no", "finetune": "no"}
+REFUSING = license_of(uses=NO_TRAINING, require=[])
+FREE = license_of(require=[])
+TRAIN = Wanted(("train",))
+
+
+def dataset(letter: str) -> Object:
+    return {"dataset_id": f"urn:uuid:00000000-0000-4000-8000-00000000000{letter}"}
+
+
+class Honest:
+    """The registry as it is."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def checkpoint(self) -> bytes:
+        return self.registry.log.head.note
+
+    def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int]]:
+        found = self.registry.claims(list(digests))
+        return {d: [c.match.leaf for c in claims] for d, claims in found.items() if claims}
+
+    def proof(self, digest: bytes, leaf: int) -> bytes:
+        return prove(self.registry, digest, leaf)
+
+
+def run(
+    world: World,
+    folder: Path,
+    resolver: Honest | None = None,
+    *,
+    wanted: Wanted = TRAIN,
+    tokens: Sequence[Covering] = (),
+) -> dict[str, tuple[str, tuple[str, ...]]]:
+    verdicts = check_folder(
+        folder,
+        resolver or Honest(world.registry),
+        world.trust(),
+        wanted,
+        registry="https://registry.example",
+        now=START,
+        tokens=tokens,
+    )
+    found: dict[str, tuple[str, tuple[str, ...]]] = {v.file: (v.verdict, v.reasons) for v in verdicts}
+    assert all(reason in REASONS for _, reasons in found.values() for reason in reasons)
+    return found
+
+
+def draw(path: Path, color: str, note: str = "") -> bytes:
+    info = PngInfo()
+    if note:
+        info.add_text("comment", note)
+    Image.new("RGB", (8, 8), color).save(path, pnginfo=info)
+    return path.read_bytes()
+
+
+def claim(name: str, data: bytes, **changed: Json) -> Entry:
+    own = digest_encode(sha256(data))
+    facts: Object = {"provenance_hash": own, "published_hash": own, "content_hash": None}
+    return entry(name, **{**facts, **changed})
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+def test_a_token_for_another_work_covers_nothing(world: World, tmp_path: Path) -> None:
+    data = draw(tmp_path / "victim.png", "red")
+    world.publish(Library.of(EVA, [claim("victim", data)], REFUSING, dataset("a")))
+    work = digest("the work the token is for")
+    bobs = world.publish(
+        Library.of(BOB, [claim("own", b"bob", provenance_hash=digest_encode(work))], FREE, dataset("c"))
+    )
+    token = Covering(bytes(32), ("train",), frozenset([(bobs.logged.index, bobs.manifest)]), frozenset([work]))
+    assert run(world, tmp_path, tokens=[token]) == {"victim.png": ("deny", ("use-refused",))}
+    forged = claim("m", data, provenance_hash=digest_encode(work), rights_status="restricted")
+    world.publish(Library.of(MALLORY, [forged], FREE, dataset("b")))
+    assert run(world, tmp_path, tokens=[token]) == {"victim.png": ("deny", ("use-refused",))}
+
+
+def test_a_token_answers_its_own_claim_only(world: World, tmp_path: Path) -> None:
+    data = draw(tmp_path / "a.png", "red")
+    priced = license_of(require=["token"])
+    receipt = world.publish(Library.of(EVA, [claim("a", data)], priced, dataset("a")))
+    place = (receipt.logged.index, receipt.manifest)
+    token = Covering(bytes(32), ("train",), frozenset([place]), frozenset([sha256(data)]))
+    assert run(world, tmp_path) == {"a.png": ("deny", ("needs-token",))}
+    assert run(world, tmp_path, tokens=[token]) == {"a.png": ("allow", ("token",))}
+    for changed in (
+        replace(token, uses=("mine",)),
+        replace(token, files=frozenset([digest("x")])),
+        replace(token, manifests=frozenset([(place[0], digest("x"))])),
+        replace(token, manifests=frozenset([(place[0] + 1, place[1])])),
+    ):
+        assert run(world, tmp_path, tokens=[changed]) == {"a.png": ("deny", ("needs-token",))}
+
+
+def test_a_claim_on_the_file_does_not_hide_one_on_the_picture(world: World, tmp_path: Path) -> None:
+    original = draw(tmp_path / "original.png", "blue")
+    copy = draw(tmp_path / "copy.png", "blue", "tagged anew")
+    picture = content_hash(original)
+    assert picture is not None
+    assert content_hash(copy) == picture
+    hers = claim("v", original, content_hash=digest_encode(picture))
+    world.publish(Library.of(EVA, [hers], REFUSING, dataset("a")))
+    world.publish(Library.of(MALLORY, [claim("m", copy)], FREE, dataset("b")))
+    assert run(world, tmp_path)["copy.png"] == ("deny", ("use-refused",))
+
+
+def test_a_claim_on_another_picture_is_none(world: World, tmp_path: Path) -> None:
+    data = draw(tmp_path / "a.png", "blue")
+    world.publish(Library.of(EVA, [claim("a", data, content_hash=digest_encode(digest("x")))], FREE))
+    assert run(world, tmp_path) == {"a.png": ("deny", ("content-mismatch",))}
+
+
+def test_an_old_proof_is_stale(world: World, tmp_path: Path) -> None:
+    data = draw(tmp_path / "a.png", "red")
+    receipt = world.publish(Library.of(EVA, [claim("a", data)], FREE))
+    old = prove(world.registry, sha256(data), receipt.logged.index)
+    assert run(world, tmp_path) == {"a.png": ("allow", ("licensed",))}
+    world.review(receipt.logged.index, "delisted")
+
+    class Replaying(Honest):
+        def proof(self, digest: bytes, leaf: int) -> bytes:
+            return old
+
+    assert run(world, tmp_path) == {"a.png": ("deny", ("ended",))}
+    assert run(world, tmp_path, Replaying(world.registry)) == {"a.png": ("deny", ("stale",))}
+
+
+def test_names_that_are_no_plain_files_are_denied(world: World, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "corpus", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    data = draw(folder / "a.png", "red")
+    draw(elsewhere / "b.png", "green")
+    world.publish(Library.of(EVA, [claim("a", data)], FREE))
+    (folder / "b.png").symlink_to(elsewhere / "b.png")
+    (folder / "more").symlink_to(elsewhere)
+    draw(folder / ".hidden.png", "green")
+    assert run(world, folder) == {
+        ".hidden.png": ("deny", ("unknown",)),
+        "a.png": ("allow", ("licensed",)),
+        "b.png": ("deny", ("link",)),
+        "more": ("deny", ("link",)),
+    }
+    assert [path.name for path in corpus_files(folder)] == [".hidden.png", "a.png", "b.png", "more"]
+
+
+def test_terms_for_less_than_the_world_need_a_word(world: World, tmp_path: Path) -> None:
+    data = draw(tmp_path / "a.png", "red")
+    world.publish(Library.of(EVA, [claim("a", data)], license_of(require=[], territory=["NZ"])))
+    assert run(world, tmp_path) == {"a.png": ("deny", ("territory",))}
+    assert run(world, tmp_path, wanted=Wanted(("train",), territory="AU")) == {"a.png": ("deny", ("territory",))}
+    assert run(world, tmp_path, wanted=Wanted(("train",), territory="NZ")) == {"a.png": ("allow", ("licensed",))}
+
+
+def test_an_exclusive_license_needs_an_agreement(world: World, tmp_path: Path) -> None:
+    data = draw(tmp_path / "a.png", "red")
+    world.publish(Library.of(EVA, [claim("a", data)], license_of(require=[], exclusive_months=12)))
+    assert run(world, tmp_path) == {"a.png": ("deny", ("needs-agreement",))}
+
+
+def test_errors_deny(world: World, tmp_path: Path) -> None:
+    data = draw(tmp_path / "a.png", "red")
+    world.publish(Library.of(EVA, [claim("a", data)], FREE))
+
+    class Silent(Honest):
+        def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int]]:
+            raise BackendError("away")
+
+    class WithoutCheckpoint(Honest):
+        def checkpoint(self) -> bytes:
+            raise BackendError("away")
+
+    class WithForeignCheckpoint(Honest):
+        def checkpoint(self) -> bytes:
+            return World().registry.log.head.note.replace(b"registry.example", b"elsewhere.example")
+
+    class WithoutProof(Honest):
+        def proof(self, digest: bytes, leaf: int) -> bytes:
+            raise NotFoundError("no")
+
+    class WithOtherProof(Honest):
+        def proof(self, digest: bytes, leaf: int) -> bytes:
+            return b"{}"
+
+    for kind, reason in (
+        (Silent, "error"),
+        (WithoutCheckpoint, "error"),
+        (WithForeignCheckpoint, "error"),
+        (WithoutProof, "proof-missing"),
+        (WithOtherProof, "proof-refused"),
+    ):
+        word, reasons = run(world, tmp_path, kind(world.registry))["a.png"]
+        assert (word, reason in reasons) == ("deny", True)
