@@ -51,6 +51,8 @@ OTHERWISE = {
     "statuses": set[str](),
     "presentations": {"good-clock-a-minute-ahead"},
     "bundles": {
+        # It ignores what is signed for another log where nothing depends on it; here no such leaf may be carried.
+        "statement-for-another-log",
         # It knows the keys of the policy at the status leaf only; a list is signed again long after its leaf.
         "good-list-signed-by-the-renewed-key",
         # It ignores a void leaf that is carried without need; here nothing void may be carried.
