@@ -126,7 +126,7 @@ def _write(folder: Path) -> None:
         later = world.anchor(folder)
         assert later.block_hash is not None
         (EXAMPLES / "grant.token.json").write_bytes(grants.bundle(token))
-        (EXAMPLES / "verdict.ndjson").write_bytes(_verdict(world, proof, folder))
+        (EXAMPLES / "verdict.ndjson").write_bytes(_verdict(world, leaf, folder))
         _keep_logged(world, leaf, token.leaf)
         bodies: list[tuple[str, Object, Any]] = [
             ("identity", {"creator": creator.did, "level": "domain", "evidence": None}, world.identity.key),
@@ -178,8 +178,11 @@ def _keep_logged(world: World, leaf: int, token_leaf: int) -> None:
 class _Resolver:
     """A registry that knows one file."""
 
-    def __init__(self, proof: bytes, found: bytes, leaf: int) -> None:
-        self._proof, self._found, self._leaf = proof, found, leaf
+    def __init__(self, note: bytes, proof: bytes, found: bytes, leaf: int) -> None:
+        self._note, self._proof, self._found, self._leaf = note, proof, found, leaf
+
+    def checkpoint(self) -> bytes:
+        return self._note
 
     def claim_leaves(self, digests: Any) -> dict[bytes, list[int]]:
         return {d: [self._leaf] for d in digests if d == self._found}
@@ -188,11 +191,12 @@ class _Resolver:
         return self._proof
 
 
-def _verdict(world: World, proof: bytes, folder: Path) -> bytes:
+def _verdict(world: World, leaf: int, folder: Path) -> bytes:
     corpus = folder / "corpus"
     corpus.mkdir()
     shutil.copyfile(EXAMPLES / NAMES[0], corpus / NAMES[0])
-    resolver = _Resolver(proof, sha256((corpus / NAMES[0]).read_bytes()), 2)
+    found = sha256((corpus / NAMES[0]).read_bytes())
+    resolver = _Resolver(world.registry.log.head.note, prove(world.registry, found), found, leaf)
     wanted, registry = Wanted(("train",)), world.identity.issuer
     verdicts = check_folder(corpus, resolver, world.trust(), wanted, registry=registry, now=START)
     return b"".join(canonical(v.value()) + b"\n" for v in verdicts)
