@@ -61,7 +61,7 @@ def watched(browser: Browser, **context: Any) -> Iterator[Watched]:
 
         def note_request(request: Request) -> None:
             found.sent.append(
-                Sent(request.method, request.url, request.post_data_buffer or b"", dict(request.all_headers()))
+                Sent(request.method, request.url, request.post_data_buffer or b"", request.headers)
             )
 
         def note_console(message: ConsoleMessage) -> None:

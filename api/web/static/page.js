@@ -28,6 +28,7 @@ function hash(file, number) {
         bar.value = data.progress;
       }
     };
+    worker.postMessage(file); // a reference: nothing is copied
   });
 }
 
