@@ -13,7 +13,7 @@ import click
 from ledger.canonical import canonical
 from ledger.cli.output import emit, json_option, progress
 from ledger.encoding import digest_encode
-from ledger.errors import NotFoundError
+from ledger.errors import ConflictError, NotFoundError
 from ledger.keys import SigningKey
 from ledger.library.creator import (
     PROFILE_FILE,
@@ -59,7 +59,10 @@ def load_creator(home: Path) -> tuple[Profile, SigningKey]:
     passphrase = os.environ.get("TRAINMARK_PASSPHRASE")
     if passphrase is None and b"ENCRYPTED" in read_file(path, 1 << 16, "key"):
         passphrase = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
-    return load_profile(home), load_key(path, passphrase)
+    profile, key = load_profile(home), load_key(path, passphrase)
+    if key.did != profile.did:  # a damaged key file may still read as some key
+        raise ConflictError(f"it is not the key of {profile.did}: restore it from your copy", field=str(path))
+    return profile, key
 
 
 @click.command("init")
@@ -290,7 +293,6 @@ def manifest(
             entropy=os.urandom,
             on_conflict=on_conflict,
             keep_private=keep_private,
-            workers=min(4, os.cpu_count() or 1),
             progress=report,
         )
     header = built.manifest.header
