@@ -26,7 +26,6 @@ from ledger.encoding import digest_decode, digest_encode
 from ledger.errors import MalformedError, NotFoundError
 from ledger.library.licenses import Line, explain
 from ledger.manifests import read_entry
-from ledger.registry.service import LIVE
 from ledger.terms import USES
 
 NEWEST: Final = 6
@@ -110,7 +109,6 @@ def _answer(running: Running, answers: Answers, digest: bytes) -> dict[str, Any]
         "with_uses": len(offers) <= MAX_WITH_USES,
         "proof": f"{digest.hex()[:16]}.proof.json",
         "issuer": running.registry.identity.issuer,
-        "live": LIVE,
     }
 
 

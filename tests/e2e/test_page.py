@@ -143,6 +143,7 @@ def test_a_dropped_file_is_named_told_and_kept_in_the_address(stage: Stage, watc
     drop(page, PICTURE, "<b>friends</b>.png")
     expect(page.locator("#file-name")).to_have_text("<b>friends</b>.png")
     expect(page.get_by_role("status")).to_have_text("Answer: Under conditions")
+    expect(page.locator("#digest")).to_have_value(f"sha256:{hashlib.sha256(PICTURE).hexdigest()}")
     expect(page.locator("#verdict")).to_be_focused()
     expect(page).to_have_title(re.compile("^Under conditions"))
     assert page.url == stage.answer_url(PICTURE)
@@ -258,7 +259,7 @@ def test_an_answer_names_creator_license_state_anchor_and_proof(stage: Stage, wa
     expect(claim.locator(".tag")).to_have_text("listed")
     claim.get_by_text("Each use in words").click()
     expect(claim.get_by_role("row")).to_have_count(12)
-    expect(claim.get_by_role("row").nth(5)).to_have_text("trainyesYou may train a model on the pictures.")
+    expect(claim.get_by_role("row", name="train yes You may train a model on the pictures.")).to_be_visible()
 
     page.wait_for_function("(url) => fetch(url).then((r) => r.text()).then((t) => t.includes('Block'))", arg=page.url)
     page.reload()

@@ -12,7 +12,10 @@ const bar = $("progress");
 let asked = 0; // the newest question; older ones that end later are forgotten
 let worker = null;
 
-const say = (text) => (status.textContent = text);
+function say(text, quiet = false) {
+  status.classList.toggle("quiet", quiet); // only for who listens: the others see it
+  status.textContent = text;
+}
 
 function hash(file, number) {
   worker?.terminate();
@@ -42,14 +45,15 @@ async function pageOf(address) {
   return { title: found.title, answer };
 }
 
-function show({ title, answer }, name) {
+function show({ title, answer }, name, digest) {
   $("answer").replaceWith(document.adoptNode(answer));
   document.title = title;
+  $("digest").value = digest;
   const caption = $("file-name");
   if (name && caption) caption.textContent = name;
   enhance(answer);
   const heading = $("verdict");
-  say(heading ? `Answer: ${heading.textContent.trim()}` : "");
+  say(heading ? `Answer: ${heading.textContent.trim()}` : "", true);
   heading?.focus({ preventScroll: true });
   answer.scrollIntoView({ block: "start" });
 }
@@ -59,14 +63,14 @@ async function take(files) {
   const file = files[0];
   if (!file) return;
   try {
-    say(files.length > 1 ? `One file at a time. Hashing ${file.name} on this device …` : `Hashing ${file.name} on this device …`);
-    const digest = await hash(file, number);
+    say(`${files.length > 1 ? "One file at a time: h" : "H"}ashing ${file.name} on this device …`);
+    const digest = `sha256:${await hash(file, number)}`;
     say("Asking the registry about its hash …");
-    const address = `/?digest=sha256:${digest}`;
+    const address = `/?digest=${digest}`;
     const page = await pageOf(address);
     if (number !== asked) return;
     history.pushState(null, "", address);
-    show(page, file.name);
+    show(page, file.name, digest);
   } catch (error) {
     if (number === asked) say(`That did not work: ${error.message}`);
   } finally {

@@ -18,9 +18,7 @@ const K = new Int32Array([
   0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
   0xc67178f2,
 ]);
-const START = [
-  0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-];
+const START = [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
 
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
@@ -64,8 +62,14 @@ const W = new Int32Array(64);
 
 /** FIPS 180-4, 6.2.2, over the blocks of `bytes` from `at` to `end`; all words are 32 bits with a sign. */
 function compress(state, bytes, at, end) {
-  let h0 = state[0], h1 = state[1], h2 = state[2], h3 = state[3];
-  let h4 = state[4], h5 = state[5], h6 = state[6], h7 = state[7];
+  let h0 = state[0],
+    h1 = state[1],
+    h2 = state[2],
+    h3 = state[3];
+  let h4 = state[4],
+    h5 = state[5],
+    h6 = state[6],
+    h7 = state[7];
   while (at < end) {
     for (let i = 0; i < 16; i++, at += 4) {
       W[i] = (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
@@ -77,7 +81,14 @@ function compress(state, bytes, at, end) {
       const s1 = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
       W[i] = (W[i - 16] + s0 + W[i - 7] + s1) | 0;
     }
-    let a = h0, b = h1, c = h2, d = h3, e = h4, f = h5, g = h6, h = h7;
+    let a = h0,
+      b = h1,
+      c = h2,
+      d = h3,
+      e = h4,
+      f = h5,
+      g = h6,
+      h = h7;
     for (let i = 0; i < 64; i++) {
       const s1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
       const t1 = (h + s1 + (g ^ (e & (f ^ g))) + K[i] + W[i]) | 0;
