@@ -4,7 +4,7 @@ The yardstick is what cannot be saved: one ``sha256(...).digest()`` of 33 bytes 
 Rounds alternate, and the best of each counts, in processor time, so that a busy machine does not decide; pymerkle is a
 tree in memory of the same leaves, whose root must be the same.
 
-    python benchmarks/bench_merkle.py [LEAVES]
+    python benchmarks/merkle.py [LEAVES]
 """
 
 from __future__ import annotations

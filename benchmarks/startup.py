@@ -2,7 +2,7 @@
 
 ``verify`` checks a bundle that is among the test data, with its trust file; the yardstick is Python itself.
 
-    python benchmarks/bench_startup.py
+    python benchmarks/startup.py
 """
 
 from __future__ import annotations
