@@ -60,9 +60,7 @@ def watched(browser: Browser, **context: Any) -> Iterator[Watched]:
         found = Watched(own.new_page())
 
         def note_request(request: Request) -> None:
-            found.sent.append(
-                Sent(request.method, request.url, request.post_data_buffer or b"", request.headers)
-            )
+            found.sent.append(Sent(request.method, request.url, request.post_data_buffer or b"", request.headers))
 
         def note_console(message: ConsoleMessage) -> None:
             if message.type in ("error", "warning"):
