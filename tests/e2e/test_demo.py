@@ -1,0 +1,187 @@
+"""The demo, run twice as a newcomer runs it, and what it leaves judged by the reference that shares nothing with it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from anchors.embedded import EmbeddedChain
+from api.keys import open_keys
+from ledger.registry.listing import RULES_DIGEST
+from tests.reference import bundle, documents, jcs, note, receipt, tiles, token
+
+CREATOR = "Robin Demo"
+LAYOUT = (
+    "library",
+    "creator/creator.json",
+    "tagged/dataset_manifest.json",
+    "DEMO-TRAIN-2026-v1.license.json",
+    "DEMO-TRAIN-2026-v1.license.txt",
+    "trust.json",
+    "proofs/friends.jpg.proof.json",
+    "token/grant.token.json",
+    "corpus",
+    "report.ndjson",
+    "registry/log/checkpoint",
+    "registry/log/tile/entries",
+    "log.vkey",
+    "cheats",
+)
+
+
+def run(folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "ledger.cli", "demo", "--dir", str(folder), "--no-serve"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "TRAINMARK_TRACEBACK": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    first, second = (tmp_path_factory.mktemp("demo") / name for name in ("first", "second"))
+    said = run(first)
+    run(second)
+    return first, second, said
+
+
+def test_the_layout(demos: tuple[Path, Path, str]) -> None:
+    for folder in demos[:2]:
+        assert [name for name in LAYOUT if not (folder / name).exists()] == []
+
+
+def test_each_cheat_is_refused_with_its_code(demos: tuple[Path, Path, str]) -> None:
+    cheats = demos[2].split("Now cheat")[1]
+    codes = re.findall(r"\[([a-z-]+)\]|refused, ([a-z-]+)", cheats)
+    assert [a or b for a, b in codes] == [
+        "file-mismatch",
+        "entry-path",
+        "leaf-path",
+        "terms-digest",
+        "leaf-path",
+        "forked-root",
+        "proof-too-short",
+    ]
+
+
+def test_a_second_run_into_the_same_folder_begins_anew(demos: tuple[Path, Path, str]) -> None:
+    before = (demos[1] / "creator/creator.json").read_bytes()
+    run(demos[1])
+    assert (demos[1] / "creator/creator.json").read_bytes() != before
+
+
+def values(folder: Path) -> set[bytes]:
+    """Every 32-byte value of a run: in keys, manifest, leaves, proof and token, however it is written."""
+    found: set[bytes] = set()
+    files = [
+        *folder.glob("creator/*"),
+        *folder.glob("registry/keys/*"),
+        folder / "tagged/dataset_manifest.json",
+        folder / "proofs/friends.jpg.proof.json",
+        folder / "token/grant.token.json",
+        folder / "trust.json",
+        *(path for path in (folder / "registry/log/tile").rglob("*") if path.is_file()),
+    ]
+    for path in files:
+        data = path.read_bytes()
+        found |= {bytes.fromhex(h.decode()) for h in re.findall(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", data)}
+        for text in re.findall(rb"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", data):
+            found.add(base64.urlsafe_b64decode(text + b"="))
+        if "tile/0/" in path.as_posix():
+            found |= {data[at : at + 32] for at in range(0, len(data), 32)}
+        if path.suffix == ".pem":
+            found.add(data)
+    return found
+
+
+def test_two_runs_share_no_key_salt_or_digest(demos: tuple[Path, Path, str]) -> None:
+    same_pictures: set[bytes] = set()
+    manifest = json.loads((demos[0] / "tagged/dataset_manifest.json").read_bytes())
+    for entry in manifest["entries"]:
+        for kind in ("provenance_hash", "content_hash"):
+            if entry[kind]:
+                same_pictures.add(bytes.fromhex(entry[kind][7:]))
+        same_pictures |= {bytes.fromhex(code) for code in entry["fingerprints"].values() if code}
+    first, second = values(demos[0]), values(demos[1])
+    assert len(first) > 200
+    license_digest = bytes.fromhex(manifest["header"]["license_digest"][7:])
+    terms = json.loads((demos[0] / "DEMO-TRAIN-2026-v1.license.json").read_bytes())
+    same_words = {RULES_DIGEST, license_digest, bytes.fromhex(terms["text_digest"][7:])}
+    empty_status_list = hashlib.sha256(bytes(32 * 1024)).digest()
+    topic = receipt.keccak256(b"Anchored(address,bytes32,uint64,bytes32)")
+    assert (first & second) - same_pictures - same_words - {empty_status_list, topic} == set()
+
+
+def test_log_and_chain_hold_no_names_and_no_file_digests(demos: tuple[Path, Path, str]) -> None:
+    folder = demos[0]
+    manifest = json.loads((folder / "tagged/dataset_manifest.json").read_bytes())
+    needles = [CREATOR.encode(), b"Demo library", b"robin.example"]
+    for entry in manifest["entries"]:
+        needles.append(Path(entry["path"]).name.encode())
+        for kind in ("provenance_hash", "published_hash", "content_hash"):
+            if entry[kind]:
+                raw = bytes.fromhex(entry[kind][7:])
+                needles += [raw, raw.hex().encode(), base64.b64encode(raw), base64.urlsafe_b64encode(raw).rstrip(b"=")]
+    public = [path for path in (folder / "registry/log").rglob("*") if path.is_file()]
+    public += list((folder / "registry").glob("chain.db*"))
+    assert len(public) >= 5
+    held = {needle for path in public for needle in needles if needle in path.read_bytes()}
+    assert held == set()
+    whole = (folder / "tagged/dataset_manifest.json").read_bytes()
+    assert sum(needle in whole for needle in needles) > len(manifest["entries"])  # so the search can fail
+
+
+def block_hash(folder: Path, anchored: receipt.Anchored) -> str:
+    keys = open_keys(folder / "registry/keys", None)
+    with closing(EmbeddedChain(folder / "registry/chain.db", keys.anchor)) as chain:
+        return chain.block_hash(anchored.block_number)
+
+
+def test_the_reference_believes_log_proof_and_token(demos: tuple[Path, Path, str]) -> None:
+    folder = demos[0]
+    vkey = (folder / "log.vkey").read_text().strip()
+    policy = note.parse_policy(f"log {vkey}\nquorum none\n")
+    checkpoint = note.verify_checkpoint((folder / "registry/log/checkpoint").read_bytes(), policy)
+    leaves = tiles.verify_folder(folder / "registry/log", checkpoint)
+    assert len(leaves) == checkpoint.size >= 6
+
+    trust = bundle.parse_trust((folder / "trust.json").read_bytes())
+    proof = (folder / "proofs/friends.jpg.proof.json").read_bytes()
+    record = json.loads(proof)["anchors"][0]["record"]
+    known = block_hash(folder, receipt.verify_record(record))
+    picture = (folder / "tagged/photographs/friends.jpg").read_bytes()
+    shown = bundle.verify_bundle(proof, trust, [known], picture)
+    assert {"file", "entry", "header", "terms", "signatures", "checkpoint", "leaves", "key", "log", "anchor"} <= (
+        shown.proved
+    )
+    unknown = bundle.verify_bundle(proof, trust, [], picture)
+    assert "anchor" not in unknown.proved
+    grant = (folder / "token/grant.token.json").read_bytes()
+    token.verify_token_bundle(grant, trust, int(time.time()), [known])
+
+
+def test_the_reference_believes_manifest_and_attributions(demos: tuple[Path, Path, str]) -> None:
+    folder = demos[0] / "tagged"
+    documents.verify_manifest((folder / "dataset_manifest.json").read_bytes())
+    files = sorted(folder.rglob("*.attribution.json"))
+    assert len(files) == 38
+    for path in files:
+        value = documents.verify_attribution(path.read_bytes())
+        data = path.with_name(path.name.removesuffix(".attribution.json")).read_bytes()
+        assert jcs.digest(data) == json.loads(path.read_bytes())["entry"]["published_hash"]
+        assert value
