@@ -33,7 +33,7 @@ def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
         NotFoundError: no public claim on that digest.
     """
     claims = registry.claims([digest])[digest]
-    chosen = [c for c in claims if leaf in (None, c.match.leaf)]
+    chosen = claims if leaf is None else registry.claims([digest], leaf)[digest]
     if not chosen:
         raise NotFoundError(f"no public claim on {digest_encode(digest)}")
     best = min(chosen, key=lambda c: (c.state not in ("listed", "disputed", "withdrawing"), c.match.leaf))

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from ledger.canonical import Object, parse
@@ -46,6 +47,7 @@ from ledger.terms import Terms, parse_terms, verify_text
 
 MAX_DIGESTS: Final = 10_000
 MAX_CLAIMS: Final = 100
+MAX_DEAD_CLAIMS: Final = 10
 LIVE: Final = ("listed", "disputed", "withdrawing")
 CREATORS_SAY: Final = (KeyAddBody, KeyRevokeBody, ManifestBody, WithdrawBody, DisputeBody, TrainingBody, RecordBody)
 REGISTRY_SAYS: Final = (KeyAddBody, KeyRevokeBody, ReviewBody, DisputeBody, IdentityBody, PolicyBody, RecordBody)
@@ -329,19 +331,29 @@ class Registry:
 
     # -- reading
 
-    def claims(self, digests: Sequence[bytes]) -> dict[bytes, list[ClaimFound]]:
-        """Returns all public claims on each digest, oldest first, at most 100 each."""
+    def claims(self, digests: Sequence[bytes], leaf: int | None = None) -> dict[bytes, list[ClaimFound]]:
+        """Returns the public claims on each digest (in manifest `leaf` only, if given).
+
+        Live ones come first, at most 100, then at most 10 others, each group oldest first: what nobody listed never
+        hides what somebody did.
+        """
         if len(digests) > MAX_DIGESTS:
             raise RefusedError(f"at most {MAX_DIGESTS} digests per request", code="too-many", field="digests")
         found: dict[bytes, list[ClaimFound]] = {digest: [] for digest in digests}
         for digest, matches in self.catalog.find(digests).items():
-            seen: set[tuple[int, int]] = set()
+            places: dict[tuple[int, int], Match] = {}
             for match in matches:
-                if (match.leaf, match.entry) not in seen and len(found[digest]) < MAX_CLAIMS:
-                    seen.add((match.leaf, match.entry))
-                    claim = self._claim(match)
-                    if claim is not None:
-                        found[digest].append(claim)
+                if leaf in (None, match.leaf):
+                    places.setdefault((match.leaf, match.entry), match)
+            live: list[Match] = []
+            dead: list[Match] = []
+            with self.log.fold_lock:
+                for match in places.values():
+                    state = self.log.fold.manifest_state(match.leaf, match.entry)
+                    (live if state in LIVE else dead).append(match)
+            for group, most in ((live, MAX_CLAIMS), (dead, MAX_DEAD_CLAIMS)):
+                public = (claim for match in group if (claim := self._claim(match)) is not None)
+                found[digest] += islice(public, most)
         return found
 
     def _claim(self, match: Match) -> ClaimFound | None:

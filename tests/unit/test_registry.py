@@ -143,7 +143,7 @@ def test_a_manifest_supersedes_another(world: World) -> None:
     assert (fold.manifest_state(old), fold.manifest_state(new)) == ("ended", "listed")
     found = library("pictures", EVA).entries[0].provenance_hash
     claims = world.registry.claims([found])[found]
-    assert [(c.match.leaf, c.state) for c in claims] == [(old, "ended"), (new, "listed")]
+    assert [(c.match.leaf, c.state) for c in claims] == [(new, "listed"), (old, "ended")]
     assert verify_proof(prove(world.registry, found), world.trust()).leaf == new
     ended = verify_proof(prove(world.registry, found, old), world.trust())
     assert (ended.state, ended.leaf) == ("ended", old)  # the bundle carries what ended it
