@@ -296,7 +296,7 @@ def test_an_upload_is_what_it_says_to_be(world: World) -> None:
             RefusedError,
             "wrong-log",
         ),
-        (pictures.file(signed), terms, pictures.text, EVA.did, RefusedError, "wrong-log"),
+        (pictures.file(signed), terms, pictures.text, EVA.did, MalformedError, "malformed"),
         (pictures.file(forged), terms, pictures.text, EVA.did, RefusedError, "key-invalid"),
     ]
     for data, license_, text, subject, error, code in refused:
