@@ -1,0 +1,121 @@
+"""The command line as processes of their own, in folders of their own, ended by their own id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.support import ROOT
+
+COMMAND: Final = (sys.executable, "-m", "ledger.cli")
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 30.0
+
+
+def environment(changed: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns this process's environment without what it says to Trainmark, so that the checkout is what runs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRAINMARK_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **(changed or {})}
+
+
+def run_cli(
+    *arguments: str | Path, cwd: Path, seconds: float = 120, env: Mapping[str, str] | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Runs ``trainmark`` with `arguments` in `cwd` and waits until it ends."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(env),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+    )
+
+
+def free_port() -> int:
+    """Returns a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ServerProcess:
+    """``trainmark serve`` over `folder`, on one port for as long as the object lives, started as often as wanted."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.env = {
+            "TRAINMARK_ANCHOR_INTERVAL": "0.2",
+            "TRAINMARK_ADDRESS_PER_MINUTE": "1000000",
+            "TRAINMARK_SUBJECT_PER_MINUTE": "1000000",
+            **(env or {}),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def output(self) -> Path:
+        """What it wrote, all its lives together."""
+        return self.folder.with_name(f"{self.folder.name}.output")
+
+    def start(self) -> None:
+        """Starts the process and waits until it answers."""
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*COMMAND, "serve", "--data-dir", str(self.folder), "--port", str(self.port)],
+                cwd=self.folder.parent,
+                env=environment(self.env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended: {self.output.read_text()[-2000:]}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            time.sleep(0.01)
+        raise RuntimeError(f"the server did not start: {self.output.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """Ends the process at once, whatever it is doing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Lets the process end by itself, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+
+
+@contextlib.contextmanager
+def serving(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
+    """Serves the registry in `folder` from a process of its own until the block ends."""
+    server = ServerProcess(folder, env)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
