@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ from ledger.library.creator import (
     load_key,
     load_profile,
 )
-from ledger.library.files import create_file, read_file
+from ledger.library.files import create_file, read_file, replace_file
 from ledger.library.source import MANIFEST_FILE
 from ledger.manifests import PRIVACY_ANSWERS, PRIVACY_FLAGS, RELEASE_STATUSES, RIGHTS_STATUSES
 from ledger.statements import key_add_body
@@ -47,19 +48,30 @@ def home_option(command: click.decorators.FC) -> click.decorators.FC:
     )(command)
 
 
-def load_creator(home: Path) -> tuple[Profile, SigningKey]:
-    """Returns the creator in `home` with the signing key, asking for its passphrase where it has one.
+def profile_in(home: Path) -> Profile:
+    """Returns the public profile of the creator in `home`.
 
     Raises:
         NotFoundError: there is no creator; says how to make one.
     """
     if not (home / PROFILE_FILE).exists():
         raise NotFoundError(f"no creator in {home}: make one with 'trainmark init'", field="--home")
+    return load_profile(home)
+
+
+def load_creator(home: Path) -> tuple[Profile, SigningKey]:
+    """Returns the creator in `home` with the signing key, asking for its passphrase where it has one.
+
+    Raises:
+        NotFoundError: there is no creator; says how to make one.
+        ConflictError: the key is another one's.
+    """
+    profile = profile_in(home)
     path = home / SIGNING_KEY_FILE
     passphrase = os.environ.get("TRAINMARK_PASSPHRASE")
     if passphrase is None and b"ENCRYPTED" in read_file(path, 1 << 16, "key"):
         passphrase = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
-    profile, key = load_profile(home), load_key(path, passphrase)
+    key = load_key(path, passphrase)
     if key.did != profile.did:  # a damaged key file may still read as some key
         raise ConflictError(f"it is not the key of {profile.did}: restore it from your copy", field=str(path))
     return profile, key
@@ -74,6 +86,10 @@ def load_creator(home: Path) -> tuple[Profile, SigningKey]:
 @json_option
 def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_json: bool) -> None:
     """Make a creator: an id, a signing key, and a recovery key to keep offline."""
+    if (home / PROFILE_FILE).exists():
+        raise ConflictError(
+            f"there is a creator in {home} already; name another folder for another one", code="exists", field="--home"
+        )
     signing = recovery = None
     if not no_passphrase:
         signing = os.environ.get("TRAINMARK_PASSPHRASE") or click.prompt(
@@ -82,20 +98,27 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
         recovery = os.environ.get("TRAINMARK_RECOVERY_PASSPHRASE") or click.prompt(
             "Another passphrase, for the recovery key", hide_input=True, confirmation_prompt=True, err=True
         )
+    is_new = not home.exists()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    profile = create_creator(
-        home,
-        name=name,
-        attribution_url=url,
-        label=label,
-        passphrase=signing,
-        recovery_passphrase=recovery,
-        entropy=os.urandom,
-        no_passphrase=no_passphrase,
-    )
+    try:
+        profile = create_creator(
+            home,
+            name=name,
+            attribution_url=url,
+            label=label,
+            passphrase=signing,
+            recovery_passphrase=recovery,
+            entropy=os.urandom,
+            no_passphrase=no_passphrase,
+        )
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                home.rmdir()
+        raise
     recovery_key = load_key(home / RECOVERY_KEY_FILE, recovery)
     body = key_add_body(profile.did, recovery_key, recovery=True)
-    create_file(home / RECOVERY_FILE, canonical(body))
+    replace_file(home / RECOVERY_FILE, canonical(body))
     value = {
         "creator_id": profile.did,
         "profile": str(home / PROFILE_FILE),
@@ -144,7 +167,9 @@ def license_new(
     """Make a license: questions (or options) in, terms and the text people read out."""
     from ledger.library.licenses import PRESETS, make_license, preset
 
-    profile = load_profile(home)
+    profile = profile_in(home)
+    if output is not None and output.suffix != ".json":
+        raise click.BadParameter(f"{output}: the name must end in .json", param_hint="--output")
     if preset_name is None:
         click.echo("\n".join(f"  {name:18}{p.title}: {p.summary}" for name, p in PRESETS.items()), err=True)
         preset_name = click.prompt("Which one", type=click.Choice(list(PRESETS)), default="train", err=True)
@@ -159,7 +184,11 @@ def license_new(
     terms, text = make_license(fields, profile.name)
     target = output or Path(f"{license_id}.license.json")
     create_file(target, terms.data)
-    create_file(text_path(target), text)
+    try:
+        create_file(text_path(target), text)
+    except BaseException:
+        target.unlink()  # never one without the other
+        raise
     value = {"license": str(target), "text": str(text_path(target)), "license_digest": digest_encode(terms.digest)}
     emit(as_json, value, [f"terms  {target}", f"text   {text_path(target)}", *_license_lines(terms)[1:]])
 
@@ -199,7 +228,7 @@ def load_license(path: Path) -> tuple[Terms, bytes]:
 
 
 @license_group.command("show")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
 def license_show(file: Path, as_json: bool) -> None:
     """Show what a license allows, in plain words."""
@@ -228,7 +257,13 @@ def _license_lines(terms: Terms) -> list[str]:
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="A new folder for the tagged copies."
 )
-@click.option("--license", "license_path", required=True, type=click.Path(path_type=Path), help="Your *.license.json.")
+@click.option(
+    "--license",
+    "license_path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Your *.license.json.",
+)
 @click.option("--title", prompt="Title of the library", help="Title of the library.")
 @click.option("--version", "version_label", default="1", show_default=True, help="A label for this version.")
 @click.option(

@@ -27,7 +27,12 @@ MARKER: Final = ".trainmark-demo"
 
 
 @click.command("demo")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep everything here, to look at afterwards.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep everything here, to look at afterwards.",
+)
 @click.option("--serve/--no-serve", default=None, help="Leave the page running at the end; DEMO_SERVE=0 means no.")
 def demo(folder: Path | None, serve: bool | None) -> None:
     """Run everything above on real pictures, in a minute."""

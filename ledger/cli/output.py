@@ -1,4 +1,4 @@
-"""What every command shares: ``--json``, lines for people, and a progress bar."""
+"""What every command shares: ``--json``, lines for people, what a registry answered, and a progress bar."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+
+from ledger.errors import BackendError, MalformedError
 
 F = TypeVar("F", bound=Callable[..., Any])
 Progress = Callable[[int, int], None]
@@ -26,7 +28,21 @@ def emit(as_json: bool, value: Mapping[str, object], lines: Iterable[str]) -> No
         click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
     else:
         for line in lines:
-            click.echo(line)
+            click.echo(printable(line))
+
+
+def printable(text: str) -> str:
+    """Returns `text` as a terminal may get it: what others wrote cannot move the cursor or turn the line around."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+@contextmanager
+def reading_answer() -> Iterator[None]:
+    """Turns what an answer of another form raises into BackendError (``protocol``): a registry may answer anything."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, MalformedError) as e:
+        raise BackendError("the registry's answer is not of its form", code="protocol") from e
 
 
 @contextmanager

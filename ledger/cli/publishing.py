@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +11,15 @@ import click
 
 from ledger.canonical import parse
 from ledger.cli.creating import RECOVERY_FILE, home_option, load_creator, load_license
-from ledger.cli.output import emit, json_option
+from ledger.cli.output import emit, json_option, reading_answer
 from ledger.encoding import digest_decode, digest_encode, time_decode, time_encode
 from ledger.errors import MalformedError, NotFoundError
 from ledger.keys import SigningKey
 from ledger.library.build import refresh_statements
 from ledger.library.creator import Profile
-from ledger.library.files import read_file
+from ledger.library.files import read_file, shown_path
 from ledger.library.output import license_files, load_manifest
+from ledger.library.source import MANIFEST_FILE
 from ledger.statements import Statement, manifest_body, sign_statement
 from ledger.terms import parse_terms
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ledger.client import RegistryClient
 
 DAY = 86_400
+_LEAF = re.compile(r"[0-9]{1,15}")
 
 
 def to_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -44,7 +47,7 @@ def publish(manifest_path: Path, supersedes: tuple[int, ...], url: str, home: Pa
     """Publish a dataset manifest (its file or folder) in a registry's log; running it again changes nothing."""
     from ledger.client import RegistryClient
 
-    folder = manifest_path if manifest_path.is_dir() else manifest_path.parent
+    folder = library_folder(manifest_path)
     manifest = load_manifest(folder)
     profile, key = load_creator(home)
     if manifest.header.creator_id != profile.did:
@@ -83,6 +86,22 @@ def publish(manifest_path: Path, supersedes: tuple[int, ...], url: str, home: Pa
     emit(as_json, value, lines)
 
 
+def library_folder(path: Path) -> Path:
+    """Returns the folder of a library, named by itself or by its manifest.
+
+    Raises:
+        NotFoundError: there is nothing at `path`.
+        MalformedError: it is another file.
+    """
+    if path.is_dir():
+        return path
+    if not path.exists():
+        raise NotFoundError(f"there is no {shown_path(path)}", field="MANIFEST")
+    if path.name != MANIFEST_FILE:
+        raise MalformedError(f"expected a {MANIFEST_FILE} or its folder, found {shown_path(path)}", field="MANIFEST")
+    return path.parent
+
+
 def _register_recovery(home: Path, profile: Profile, key: SigningKey, origin: str) -> Statement | None:
     """Returns the statement that registers the recovery key; signed again it is the same, and logged once."""
     try:
@@ -108,9 +127,11 @@ def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: b
     with RegistryClient(url) as client:
         policy = client.policy()
         client.authenticate(key, profile.did, ("statement",))
-        leaf = int(dataset) if dataset.isdecimal() else leaf_of(client, Path(dataset))
+        leaf = int(dataset) if _LEAF.fullmatch(dataset) else leaf_of(client, Path(dataset))
         info = client.dataset(leaf)
-        terms = parse_terms(client.license(digest_decode(info["license"]["digest"]))[0])
+        with reading_answer():
+            license_digest = digest_decode(info["license"]["digest"])
+        terms = parse_terms(client.license(license_digest)[0])
         earliest = int(time.time()) + terms.notice_days * DAY + 60
         at = earliest if at_text is None else time_decode(at_text, "--at")
         statement = sign_statement(
@@ -127,12 +148,13 @@ def leaf_of(client: RegistryClient, path: Path) -> int:
     Raises:
         NotFoundError: it is not in this registry.
     """
-    header = (manifest := load_manifest(path if path.is_dir() else path.parent)).header
+    header = (manifest := load_manifest(library_folder(path))).header
     for answer in client.resolve([manifest.entries[0].published_hash]):
-        for claim in answer["claims"]:
-            if (
-                claim["manifest"]["digest"] == digest_encode(header.digest)
-                and claim["creator"]["id"] == header.creator_id
-            ):
-                return int(claim["leaf"])
+        with reading_answer():
+            for claim in answer["claims"]:
+                if (
+                    claim["manifest"]["digest"] == digest_encode(header.digest)
+                    and claim["creator"]["id"] == header.creator_id
+                ):
+                    return int(claim["leaf"])
     raise NotFoundError("this manifest is not in the registry", field=str(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ledger.cli import NO, YES
-from ledger.cli.output import emit, json_option
+from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.trusting import trust_option
 from ledger.encoding import digest_decode, digest_encode, sha256
 from ledger.errors import NotFoundError, RefusedError
@@ -63,8 +63,10 @@ def resolve(what: str, url: str, as_json: bool) -> int:
     for name, digests in wanted:
         own = [answers[digest_encode(d)] for d in digests]
         found.append((name, next((a for a in own if a["claims"]), own[0])))
-    value = {"registry": url, "answers": [{"file": name, **answer} for name, answer in found]}
-    emit(as_json, value, [line for name, answer in found for line in answer_lines(name, answer)])
+    value = {"registry": url, "answers": [{**answer, "file": name} for name, answer in found]}
+    with reading_answer():
+        lines = [line for name, answer in found for line in answer_lines(name, answer)]
+    emit(as_json, value, lines)
     return YES if all(answer["claims"] for _, answer in found) else NO
 
 

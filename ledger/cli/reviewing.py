@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ledger.canonical import Object
-from ledger.cli.output import emit, json_option
+from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.resolving import registry_option
 from ledger.keys import SigningKey
 from ledger.library.creator import load_key
@@ -48,14 +48,15 @@ def list_(url: str, key_path: Path, as_json: bool) -> None:
     with RegistryClient(url) as client:
         client.authenticate(key, client.policy().registry, ("statement",))
         waiting = client.reviews()
-    lines = [
-        line
-        for item in waiting
-        for line in (
-            f'leaf {item["leaf"]}  "{item["title"]}" by {item["creator"]["name"]} ({item["creator"]["id"]})',
-            *(f"  - {reason}" for reason in item["reasons"]),
-        )
-    ]
+    with reading_answer():
+        lines = [
+            line
+            for item in waiting
+            for line in (
+                f'leaf {item["leaf"]}  "{item["title"]}" by {item["creator"]["name"]} ({item["creator"]["id"]})',
+                *(f"  - {reason}" for reason in item["reasons"]),
+            )
+        ]
     emit(as_json, {"waiting": waiting}, lines or ["nothing waits"])
 
 

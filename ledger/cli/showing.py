@@ -16,7 +16,7 @@ from ledger.manifests import MAX_MANIFEST_BYTES, Header, parse_attribution, pars
 
 
 @click.command("show")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
 def show(file: Path, as_json: bool) -> None:
     """Print one of our files in words; it is read strictly, but nothing is verified."""

@@ -29,7 +29,7 @@ def token() -> None:
 
 
 @token.command("verify")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--files", "files_path", type=click.Path(path_type=Path), help="The *.files list, if it lies beside it.")
 @click.option("--block-hash", "block_hashes", multiple=True, help="A block hash (0x…) you got from a source you trust.")
 @trust_option
@@ -70,10 +70,10 @@ def issue(
     as_json: bool,
 ) -> None:
     """Grant a license on your published MANIFEST: the registry issues a token that anybody verifies offline."""
-    from ledger.cli.publishing import leaf_of
+    from ledger.cli.publishing import leaf_of, library_folder
     from ledger.client import RegistryClient
 
-    folder = manifest_path if manifest_path.is_dir() else manifest_path.parent
+    folder = library_folder(manifest_path)
     manifest = load_manifest(folder)
     terms, _ = load_license(folder / license_files(manifest.header.license_id)[0])
     by_path = {entry.path: entry.provenance_hash for entry in manifest.entries}

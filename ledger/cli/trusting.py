@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ledger.cli.output import emit, json_option
+from ledger.cli.output import emit, json_option, printable
 from ledger.encoding import sha256
 from ledger.errors import ConflictError
 from ledger.keys import did_decode
@@ -90,7 +90,7 @@ def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path
         ]
     if not as_json:
         click.echo(f"{url} says of itself:")
-        click.echo("\n".join(lines))
+        click.echo(printable("\n".join(lines)))
     if not yes:
         click.confirm(
             "Did you compare these with what the registry publishes elsewhere, and do you trust it?", abort=True

@@ -27,9 +27,12 @@ REQUIREMENTS = ("anchor", *(f"anchor={name}" for name in CLASSES), "snapshot")
 
 
 @click.command("verify")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "--file", "picture", type=click.Path(path_type=Path), help="The picture itself: its hash is compared too."
+    "--file",
+    "picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The picture itself: its hash is compared too.",
 )
 @click.option(
     "--files", "files_path", type=click.Path(path_type=Path), help="A token's *.files list, if it lies beside it."
