@@ -17,12 +17,18 @@ from ledger.encoding import sha256, time_encode
 from ledger.errors import MalformedError, VerificationError
 from ledger.evidence import AnchorFinding
 from ledger.library.files import read_file
-from ledger.manifests import MAX_MANIFEST_BYTES, parse_attribution, parse_manifest
+from ledger.manifests import MAX_MANIFEST_BYTES, Entry, parse_attribution, parse_manifest
 from ledger.proof import ProofResult, parse_proof, verify_proof
 from ledger.statements import Statement, verify_statement
 from ledger.trust import CLASSES
 
 KINDS = ("proof/v1", "token/v1", "attribution/v1", "manifest/v1")
+_OPTIONS = {
+    "proof/v1": ("--file", "--block-hash", "--log"),
+    "token/v1": ("--files", "--block-hash"),
+    "attribution/v1": ("--file",),
+    "manifest/v1": (),
+}
 REQUIREMENTS = ("anchor", *(f"anchor={name}" for name in CLASSES), "snapshot")
 
 
@@ -61,7 +67,12 @@ def verify(
 ) -> int:
     """Verify FILE: a proof, a token, an attribution manifest or a dataset manifest.  No server, no network."""
     data = read_file(file, MAX_MANIFEST_BYTES, "file")
-    match kind_of(data):
+    kind = kind_of(data)
+    given = {"--file": picture, "--files": files_path, "--block-hash": block_hashes, "--log": log_path}
+    for option, used in given.items():
+        if used and option not in _OPTIONS[kind]:  # ignored, it would seem to have been checked
+            raise click.UsageError(f"{option} says nothing about a file of kind {kind}")
+    match kind:
         case "proof/v1":
             trust = with_blocks(load_trust(trust_path), block_hashes)
             if picture is not None:
@@ -76,37 +87,43 @@ def verify(
         case "attribution/v1":
             attribution = parse_attribution(data)
             signers = _signers(attribution.statements)
+            matched = None if picture is None else _matched(attribution.entry, picture)
+            open_questions = _unproved(signers, attribution.header.creator_id)
             value = {
                 "verified": True,
                 "creator_id": attribution.header.creator_id,
                 "creator_name": attribution.header.creator_name,
                 "license_id": attribution.header.license_id,
                 "provenance_hash": "sha256:" + attribution.entry.provenance_hash.hex(),
+                "matched": matched,
                 "required_attribution_text": attribution.header.required_attribution_text,
                 "signed_by": signers,
-                "not_checked": _unproved(signers, attribution.header.creator_id),
+                "not_checked": open_questions,
             }
             emit(
                 as_json,
                 value,
                 [
-                    *_listed("proved", [f"{signer} signed a manifest that holds this file" for signer in signers]),
-                    f"  required attribution: {attribution.header.required_attribution_text}",
                     *_listed(
-                        "not checked", ["when it was signed", "its state: ask a registry, or verify a proof file"]
+                        "proved",
+                        [f"{signer} signed a manifest that holds this file" for signer in signers]
+                        + ([] if matched is None else [f"the file is the one meant, by its {matched} hash"]),
                     ),
+                    f"  required attribution: {attribution.header.required_attribution_text}",
+                    *_listed("not checked", open_questions),
                 ],
             )
         case _:
             manifest = parse_manifest(data)
             signers = _signers(manifest.statements)
+            open_questions = _unproved(signers, manifest.header.creator_id)
             value = {
                 "verified": True,
                 "manifest": "sha256:" + manifest.header.digest.hex(),
                 "entries": len(manifest.entries),
                 "signed_by": signers,
                 "logs": [s.log for s in manifest.statements if s.log],
-                "not_checked": _unproved(signers, manifest.header.creator_id),
+                "not_checked": open_questions,
             }
             emit(
                 as_json,
@@ -117,12 +134,10 @@ def verify(
                         [f"the {len(manifest.entries)} entries are those of the header"]
                         + [f"{signer} signed the header" for signer in signers],
                     ),
-                    *_listed(
-                        "not checked", ["when it was signed", "its state: ask a registry, or verify a proof file"]
-                    ),
+                    *_listed("not checked", open_questions),
                 ],
             )
-    return NO if requirements else YES
+    return _required(requirements, (), 0)
 
 
 def kind_of(data: bytes) -> str:
@@ -155,6 +170,25 @@ def compare_picture(proof: bytes, picture: bytes) -> None:
         raise VerificationError(
             f"the file's {bundle.kind} hash is not the one of the proof", code="file-mismatch", field="--file"
         )
+
+
+def _matched(entry: Entry, path: Path) -> str:
+    """Returns by which hash the file at `path` is the one of the entry.
+
+    Raises:
+        VerificationError: ``file-mismatch``: by none.
+    """
+    from ledger.images.content import content_hash
+
+    data = read_file(path, MAX_MANIFEST_BYTES, "--file")
+    found = sha256(data)
+    if found == entry.provenance_hash:
+        return "provenance"
+    if found == entry.published_hash:
+        return "published"
+    if entry.content_hash is not None and content_hash(data) == entry.content_hash:
+        return "content"
+    raise VerificationError("the file is not the one the attribution is for", code="file-mismatch", field="--file")
 
 
 def replay(proof: bytes, folder: Path) -> Iterator[bytes]:
