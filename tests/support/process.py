@@ -1,8 +1,10 @@
-"""The command line as processes of their own, in folders of their own, ended by their own id."""
+"""The command line for tests: called in this process, or as processes of their own, ended by their own id."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import signal
 import socket
@@ -10,9 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from ledger.cli import main
 from tests.support import ROOT
 
 COMMAND: Final = (sys.executable, "-m", "ledger.cli")
@@ -40,6 +44,32 @@ def run_cli(
         check=False,
         timeout=seconds,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def value(self) -> Any:
+        """The answer of a command that was given ``--json``: one document and nothing else."""
+        return json.loads(self.out)
+
+
+def call(*arguments: object, answers: str = "") -> Said:
+    """Runs ``trainmark`` with `arguments` in this process and its current folder; `answers` are typed in."""
+    out, err = io.StringIO(), io.StringIO()
+    typed, sys.stdin = sys.stdin, io.StringIO(answers)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(argument) for argument in arguments])
+    finally:
+        sys.stdin = typed
+    return Said(code, out.getvalue(), err.getvalue())
 
 
 def free_port() -> int:

@@ -1,0 +1,413 @@
+"""``init``, ``license``, ``manifest``, ``show`` and ``verify`` of what they make: a creator's side, no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ledger.cli.creating import read_privacy
+from ledger.encoding import digest_encode, sha256
+from ledger.library.creator import load_key, load_profile
+from tests.reference import documents
+from tests.support.pictures import jpeg, png, with_png_chunks
+from tests.support.process import Said, call
+
+MADE = ("creator.json", "recovery.json", "recovery.key.pem", "signing.key.pem")
+DECLARED = ("--title", "Avatars", "--rights", "owned", "--release", "not-required", "--privacy", "none")
+LICENSE = "ADA-1.license.json"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def creator() -> Path:
+    """A creator with a license, in the usual places, and three pictures."""
+    assert call("init", "--no-passphrase", "--name", "Ada Lens", "--url", "https://ada.example/").code == 0
+    assert new_license("ADA-1").code == 0
+    folder = Path("pictures")
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.png").write_bytes(png())
+    (folder / "b.jpg").write_bytes(jpeg())
+    (folder / "more/c.jpg").write_bytes(jpeg(seed=9))
+    return folder
+
+
+def new_license(name: str, *options: str) -> Said:
+    return call("license", "new", "--preset", "train", "--id", name, "--url", f"https://ada.example/{name}", *options)
+
+
+def make(*options: object, folder: object = "pictures", license_: object = LICENSE, out: object = "out") -> Said:
+    return call("manifest", folder, "-o", out, "--license", license_, *DECLARED, *options)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_init_makes_a_creator_with_two_keys(place: Path) -> None:
+    said = call("init", "--no-passphrase", "--name", "Ada Lens", "--url", "https://ada.example/", "--json")
+    assert (said.code, said.err) == (0, "")
+    home = place / ".trainmark"
+    assert names(home) == sorted(MADE)
+    profile = load_profile(home)
+    assert said.value["creator_id"] == profile.did == load_key(home / "signing.key.pem").did
+    recovery = json.loads((home / "recovery.json").read_bytes())
+    assert recovery["key"] == load_key(home / "recovery.key.pem").did != profile.did
+    assert recovery["recovery"] is True
+    assert [(home / f"{name}.key.pem").stat().st_mode & 0o777 for name in ("signing", "recovery")] == [0o600, 0o600]
+
+
+def test_init_asks_for_what_it_is_not_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINMARK_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("TRAINMARK_RECOVERY_PASSPHRASE", "battery staple")
+    assert call("init", "--home", "home", answers="Ada Lens\nhttps://ada.example/\n").code == 0
+    profile = load_profile(place / "home")
+    assert (profile.name, profile.attribution_url) == ("Ada Lens", "https://ada.example/")
+    assert load_key(place / "home/signing.key.pem", "correct horse").did == profile.did
+    assert load_key(place / "home/recovery.key.pem", "battery staple").did != profile.did
+    assert call("init", "--home", "other").code == 130  # nobody answers
+    assert not Path("other").exists()
+
+
+def test_init_never_replaces_a_creator(place: Path) -> None:
+    assert call("init", "--no-passphrase", "--name", "Ada", "--url", "https://ada.example/").code == 0
+    before = {name: (place / ".trainmark" / name).read_bytes() for name in MADE}
+    said = call("init", "--no-passphrase", "--name", "Eve", "--url", "https://eve.example/")
+    assert (said.code, said.out) == (3, "")
+    assert said.err == (
+        "trainmark: --home: there is a creator in .trainmark already; name another folder for another one [exists]\n"
+    )
+    assert {name: (place / ".trainmark" / name).read_bytes() for name in MADE} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "message"),
+    [
+        ("", "https://ada.example/", "creator.name: must not be empty"),
+        ("Ada\nLens", "https://ada.example/", "creator.name: "),
+        ("Ada", "ada.example", "creator.attribution_url: expected "),
+    ],
+)
+def test_init_refuses_what_is_no_name_or_url(name: str, url: str, message: str) -> None:
+    said = call("init", "--no-passphrase", "--name", name, "--url", url, "--home", "home")
+    assert said.code == 2
+    assert said.err.startswith(f"trainmark: {message}")
+    assert not Path("home").exists()
+
+
+def test_init_refuses_a_short_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINMARK_PASSPHRASE", "short")
+    monkeypatch.setenv("TRAINMARK_RECOVERY_PASSPHRASE", "battery staple")
+    said = call("init", "--name", "Ada", "--url", "https://ada.example/")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "trainmark: passphrase: expected 8 to 1024 characters, found 5 [malformed]\n"
+    assert not Path(".trainmark").exists()
+
+
+def test_license_new_binds_terms_and_text(creator: Path) -> None:
+    said = new_license("ADA-2", "--set", "deploy=yes", "--set", "train=no", "--json")
+    assert said.code == 0
+    data = Path("ADA-2.license.json").read_bytes()
+    assert said.value == {
+        "license": "ADA-2.license.json",
+        "license_digest": digest_encode(sha256(data)),
+        "text": "ADA-2.license.txt",
+    }
+    terms = json.loads(data)
+    assert (terms["uses"]["deploy"], terms["uses"]["train"]) == ("yes", "no")
+    assert terms["text_digest"] == digest_encode(sha256(Path("ADA-2.license.txt").read_bytes()))
+    shown = call("license", "show", "ADA-2.license.json", "--json")
+    assert shown.value["license_digest"] == said.value["license_digest"]
+    assert [line for line in call("license", "show", "ADA-2.license.json").out.splitlines() if "deploy" in line]
+
+
+def test_license_new_asks_for_what_it_is_not_told(creator: Path) -> None:
+    said = call("license", "new", "--json", answers="research\nADA-R\n\n")
+    assert said.code == 0
+    assert said.value["license"] == "ADA-R.license.json"  # the questions went elsewhere
+    assert json.loads(Path("ADA-R.license.json").read_bytes())["license_url"] == "https://ada.example/ADA-R"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--preset", "nothing"], 2, "trainmark: preset: expected one of train, "),
+        (["--id", "two words"], 2, "trainmark: terms.license_id: expected "),
+        (["--url", "here"], 2, "trainmark: terms.license_url: expected "),
+        (["--set", "train=maybe"], 2, "Error: Invalid value for --set: train=maybe: expected one of search, "),
+        (["--set", "paint=yes"], 2, "Error: Invalid value for --set: paint=yes: expected one of search, "),
+        (["--home", "none"], 2, "trainmark: --home: no creator in none: make one with 'trainmark init'"),
+        (["-o", "ADA-9.txt"], 2, "Error: Invalid value for --output: ADA-9.txt: the name must end in .json"),
+        (["-o", "none/a.json"], 3, "trainmark: file: cannot write 'none/a.json': No such file or directory"),
+        (["-o", LICENSE], 3, f"trainmark: file: '{LICENSE}' exists and is not replaced [exists]"),
+    ],
+)
+def test_license_new_refuses(creator: Path, arguments: list[str], code: int, message: str) -> None:
+    before = names(Path())
+    said = call("license", "new", "--preset", "train", "--id", "ADA-9", "--url", "https://ada.example/9", *arguments)
+    assert (said.code, said.out) == (code, "")
+    assert message in said.err
+    assert names(Path()) == before
+
+
+def test_license_new_leaves_no_terms_without_their_text(creator: Path) -> None:
+    Path("ADA-2.license.txt").write_text("mine")
+    assert new_license("ADA-2").code == 3
+    assert not Path("ADA-2.license.json").exists()
+    assert Path("ADA-2.license.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("none", "trainmark: license: there is no file 'none' [not-found]"),
+        ("pictures", "Error: Invalid value for 'FILE': File 'pictures' is a directory."),
+        ("pictures/a.png", "trainmark: terms: "),
+        (".trainmark/creator.json", "trainmark: terms: "),
+    ],
+)
+def test_license_show_refuses(creator: Path, file: str, message: str) -> None:
+    said = call("license", "show", file)
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+
+
+def test_manifest_makes_a_library_that_the_reference_believes(creator: Path) -> None:
+    originals = {path: path.read_bytes() for path in creator.rglob("*.*")}
+    said = make("--json")
+    assert (said.code, said.err) == (0, "")
+    out = Path("out")
+    found = documents.verify_manifest((out / "dataset_manifest.json").read_bytes())
+    assert (found.digest, said.value["outcome"], said.value["entries"]) == (said.value["digest"], "new", 3)
+    assert [entry["path"] for entry in found.entries] == ["a.png", "b.jpg", "more/c.jpg"]
+    for entry in found.entries:
+        path = out / str(entry["path"])
+        assert entry["published_hash"] == digest_encode(sha256(path.read_bytes()))
+        assert entry["provenance_hash"] == digest_encode(sha256((creator / str(entry["path"])).read_bytes()))
+        documents.verify_attribution(Path(f"{path}.attribution.json").read_bytes())
+    assert {path: path.read_bytes() for path in creator.rglob("*.*")} == originals
+
+
+def test_manifest_again_changes_nothing(creator: Path) -> None:
+    first = make("--json")
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    again = make("--json")
+    assert {**first.value, "outcome": "unchanged"} == again.value
+    assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "message"),
+    [
+        ({"folder": "none"}, 2, "trainmark: folder: there is no folder "),
+        ({"folder": "pictures/a.png"}, 2, "Error: Invalid value for 'FOLDER': Directory 'pictures/a.png' is a file."),
+        ({"folder": "empty"}, 2, "no file in "),
+        ({"license_": "none.json"}, 2, "trainmark: license: there is no file 'none.json' [not-found]"),
+        ({"license_": "pictures"}, 2, "Error: Invalid value for '--license': File 'pictures' is a directory."),
+        ({"license_": "pictures/a.png"}, 2, "trainmark: terms: not JSON"),
+        ({"out": "pictures"}, 3, "trainmark: out: the pictures are in it; choose another [output-folder]"),
+        ({"out": "full"}, 3, "[output-folder]"),
+    ],
+)
+def test_manifest_refuses(creator: Path, changed: dict[str, str], code: int, message: str) -> None:
+    Path("empty").mkdir()
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("not a library")
+    before = names(Path())
+    said = make(**changed)
+    assert (said.code, said.out) == (code, "")
+    assert message in said.err
+    assert names(Path()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--home", "none"], "trainmark: --home: no creator in none: make one with 'trainmark init' [not-found]"),
+        (["--title", ""], "trainmark: header.title: must not be empty"),
+        (["--version", "a\tb"], "trainmark: header.version: "),
+        (["--tier", "No Tier"], "price_tier: expected "),
+        (["--rights", "mine"], "Error: Invalid value for '--rights': 'mine' is not one of 'owned', "),
+        (["--privacy", "faces"], "Error: Invalid value for --privacy: expected none, unknown or some of face, minor"),
+    ],
+)
+def test_manifest_refuses_what_is_declared_in_other_words(creator: Path, options: list[str], message: str) -> None:
+    said = make(*options)
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+    assert not Path("out").exists()
+
+
+def test_manifest_wants_the_text_beside_its_terms(creator: Path) -> None:
+    text = Path("ADA-1.license.txt")
+    words = text.read_bytes()
+    text.write_bytes(words.replace(b"Ada", b"Eve"))
+    changed = make()
+    assert changed.code == 1
+    assert "text" in changed.err
+    text.unlink()
+    missing = make()
+    assert missing.code == 2
+    assert missing.err == "trainmark: license text: there is no file 'ADA-1.license.txt' [not-found]\n"
+    assert not Path("out").exists()
+
+
+def test_manifest_refuses_a_key_that_others_can_read_or_that_is_another_ones(creator: Path) -> None:
+    key = Path(".trainmark/signing.key.pem")
+    key.chmod(0o644)
+    readable = make()
+    assert readable.code == 1
+    assert "expected 0600 (chmod 600) [key-permissions]" in readable.err
+    key.chmod(0o600)
+    key.write_bytes(Path(".trainmark/recovery.key.pem").read_bytes())
+    exchanged = make()
+    assert exchanged.code == 3
+    assert "trainmark: .trainmark/signing.key.pem: it is not the key of did:key:" in exchanged.err
+    assert not Path("out").exists()
+
+
+def test_manifest_with_an_encrypted_key_asks_once(creator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINMARK_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("TRAINMARK_RECOVERY_PASSPHRASE", "battery staple")
+    assert call("init", "--name", "Ada", "--url", "https://ada.example/", "--home", "locked").code == 0
+    assert make("--home", "locked").code == 0
+    monkeypatch.setenv("TRAINMARK_PASSPHRASE", "wrong horse")
+    wrong = make("--home", "locked", out="again")
+    assert wrong.code == 1
+    assert "[passphrase]" in wrong.err
+    assert "wrong horse" not in wrong.err
+
+
+def test_somebody_elses_rights_are_refused_or_left_alone(creator: Path) -> None:
+    assert make().code == 0
+    taken = Path("taken")
+    taken.mkdir()
+    (taken / "a.png").write_bytes(Path("out/a.png").read_bytes())
+    assert call("init", "--no-passphrase", "--name", "Eve", "--url", "https://eve.example/", "--home", "eve").code == 0
+    refused = make("--home", "eve", folder="taken", out="stolen")
+    assert refused.code == 3
+    assert "a.png" in refused.err
+    assert not Path("stolen").exists()
+    beside = make("--home", "eve", "--on-conflict", "sidecar", "--json", folder="taken", out="stolen")
+    assert beside.code == 0
+    assert beside.value["conflicts"][0]["path"] == "a.png"
+    assert Path("stolen/a.png").read_bytes() == (taken / "a.png").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["manifest", "attribution"])
+def test_verify_says_who_signed_and_what_is_open(creator: Path, kind: str) -> None:
+    make()
+    path = Path("out", "dataset_manifest.json" if kind == "manifest" else "a.png.attribution.json")
+    said = call("verify", path, "--json")
+    assert (said.code, said.err) == (0, "")
+    assert (said.value["verified"], said.value["signed_by"]) == (True, [load_profile(Path(".trainmark")).did])
+    assert "when it was signed" in said.value["not_checked"]
+    lines = call("verify", path).out
+    assert lines.index("proved:") < lines.index("not checked:")
+    required = call("verify", path, "--require", "anchor")
+    assert (required.code, required.err) == (1, "trainmark: anchor was required and is not proved\n")
+
+
+def test_verify_refuses_what_was_changed(creator: Path) -> None:
+    make()
+    path = Path("out/dataset_manifest.json")
+    whole = path.read_bytes()
+    for old, new, code, about in (
+        (b'"rights_status":"owned"', b'"rights_status":"licensed"', 1, "entries"),
+        (
+            b'"title":"Avatars"',
+            b'"title":"Avatar5"',
+            2,
+            "statements: each statement is of type manifest and of this header",
+        ),  # a statement about another header
+    ):
+        path.write_bytes(whole.replace(old, new, 1))
+        said = call("verify", path, "--json")
+        assert (said.code, said.out) == (code, "")
+        assert said.err.startswith(f"trainmark: {about}")
+    path.write_bytes(whole + b"\n")
+    assert call("verify", path).code == 2
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("none", "trainmark: file: there is no file 'none' [not-found]"),
+        ("pictures", "Error: Invalid value for 'FILE': File 'pictures' is a directory."),
+        ("pictures/a.png", "trainmark: file: "),
+        ("deep.json", "trainmark: file: "),
+        ("half.json", "trainmark: "),
+    ],
+)
+def test_verify_and_show_refuse(creator: Path, command: str, file: str, message: str) -> None:
+    make()
+    Path("deep.json").write_bytes(b"\xff" + b"[" * 100_000)
+    Path("half.json").write_bytes(b'{"trainmark":"manifest/v1"}')
+    said = call(command, file, "--json")
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+
+
+def test_show_prints_each_of_the_files(creator: Path) -> None:
+    make()
+    files = ["out/dataset_manifest.json", "out/a.png.attribution.json", LICENSE, ".trainmark/creator.json"]
+    for file in files:
+        words, value = call("show", file), call("show", file, "--json")
+        assert (words.code, value.code, value.err) == (0, 0, "")
+        assert value.value == json.loads(Path(file).read_bytes())
+    assert 'title: "Avatars" version 1, part 1 of 1' in call("show", files[0]).out
+    assert "file: a.png, entry 0" in call("show", files[1]).out
+    assert call("show", "ADA-1.license.txt").out == Path("ADA-1.license.txt").read_text()
+
+
+def test_show_does_not_let_a_file_move_the_cursor() -> None:
+    Path("evil.txt").write_text("all \x1b[2Jgood\u202etxt\u202c\x9b1m\n")
+    said = call("show", "evil.txt")
+    assert said.out == "all \ufffd[2Jgood\ufffdtxt\ufffd\ufffd1m\n"
+
+
+def test_privacy_is_read_into_all_four_flags() -> None:
+    assert read_privacy("none") == {"face": "no", "minor": "no", "pii": "no", "biometric": "no"}
+    assert set(read_privacy("unknown").values()) == {"unknown"}
+    assert read_privacy("face, pii") == {"face": "yes", "minor": "no", "pii": "yes", "biometric": "no"}
+
+
+def test_verify_compares_the_file_with_its_attribution(creator: Path) -> None:
+    make()
+    path = "out/a.png.attribution.json"
+    for file, matched in (("pictures/a.png", "provenance"), ("out/a.png", "published")):
+        said = call("verify", path, "--file", file, "--json")
+        assert (said.code, said.value["matched"]) == (0, matched)
+        assert f"the file is the one meant, by its {matched} hash" in call("verify", path, "--file", file).out
+    retagged = Path("retagged.png")
+    retagged.write_bytes(with_png_chunks(png(), (b"tEXt", b"Comment\0by another program")))
+    assert call("verify", path, "--file", retagged, "--json").value["matched"] == "content"
+    assert call("verify", path, "--json").value["matched"] is None
+    other = call("verify", path, "--file", "out/b.jpg")
+    assert (other.code, other.out) == (1, "")
+    assert other.err == "trainmark: --file: the file is not the one the attribution is for [file-mismatch]\n"
+    assert call("verify", path, "--file", "none").code == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "option"),
+    [
+        ("dataset_manifest.json", ("--file", "out/a.png")),
+        ("dataset_manifest.json", ("--block-hash", "0x" + 64 * "0")),
+        ("a.png.attribution.json", ("--log", "out")),
+        ("a.png.attribution.json", ("--files", "out/a.png")),
+    ],
+)
+def test_verify_refuses_what_it_would_not_check(creator: Path, file: str, option: tuple[str, str]) -> None:
+    make()
+    said = call("verify", f"out/{file}", *option)
+    assert (said.code, said.out) == (2, "")
+    assert f"{option[0]} says nothing about a file of kind " in said.err
