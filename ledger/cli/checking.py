@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -52,11 +53,17 @@ class _Resolver:
         return self._client.proof(digest, leaf)
 
 
+def _country(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[A-Z]{2}", value):
+        raise click.BadParameter(f"{value}: expected a two-letter country code (ISO 3166) like NZ")
+    return value
+
+
 @click.command("check")
 @click.argument("corpus", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--use", "uses", multiple=True, type=click.Choice(USES), help="What you want to do; default: train.")
 @click.option("--audience", type=click.Choice(AUDIENCES), default="any", show_default=True, help="As whom you do it.")
-@click.option("--territory", help="The country you do it in, like NZ; default: everywhere.")
+@click.option("--territory", callback=_country, help="The country you do it in, like NZ; default: everywhere.")
 @click.option("--token", "token_paths", multiple=True, type=click.Path(path_type=Path), help="A *.token.json you hold.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the report here, a line of JSON per file.")
 @registry_option

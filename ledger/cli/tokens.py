@@ -21,6 +21,7 @@ from ledger.trust import Trust
 
 MAX_BUNDLE_BYTES = 256 * 1024 * 1024
 DAY = 86_400
+MAX_DAYS = 36_500
 
 
 @click.group("token")
@@ -49,7 +50,13 @@ def verify(file: Path, files_path: Path | None, block_hashes: tuple[str, ...], t
 @click.option("--use", "uses", multiple=True, type=click.Choice(USES), help="What is permitted; repeat for more.")
 @click.option("--audience", type=click.Choice(AUDIENCES), help="Default: that of the license.")
 @click.option("--purpose", required=True, help="One line that says what it is for; it decides nothing.")
-@click.option("--days", default=365, show_default=True, help="Until when training may begin, in days from now.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, MAX_DAYS),
+    default=365,
+    show_default=True,
+    help="Until when training may begin, in days from now.",
+)
 @click.option("--path", "paths", multiple=True, help="Only this file of the manifest; repeat for more. Default: all.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The *.token.json to write.")
 @home_option

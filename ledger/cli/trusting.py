@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ledger.policy import format_policy, parse_policy
 from ledger.trust import CLASSES, MAX_TRUST_BYTES, Trust, TrustedEvm, block_hash_decode, format_trust, parse_trust
 
 DEFAULT_TRUST = Path("trust.json")
+NO_BLOCKS = "no block hash is known yet: 'trainmark trust block', or verify with --block-hash"
 
 
 def trust_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -88,18 +90,22 @@ def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path
             f"anchors   {anchor.chain}, genesis {anchor.genesis}",
             f"          contract {anchor.contract}, publisher {anchor.publisher}",
         ]
-    if not as_json:
-        click.echo(f"{url} says of itself:")
-        click.echo(printable("\n".join(lines)))
+    if not as_json or not yes:  # nobody confirms what was not shown
+        click.echo(printable("\n".join([f"{url} says of itself:", *lines])), err=as_json)
     if not yes:
         click.confirm(
-            "Did you compare these with what the registry publishes elsewhere, and do you trust it?", abort=True
+            "Did you compare these with what the registry publishes elsewhere, and do you trust it?",
+            abort=True,
+            err=as_json,
         )
     anchors: tuple[TrustedEvm, ...] = ()
     if anchor is not None:
         if anchor_class is None:
             anchor_class = click.prompt(
-                "What is an anchor on that chain worth to you", type=click.Choice(CLASSES), default="development"
+                "What is an anchor on that chain worth to you",
+                type=click.Choice(CLASSES),
+                default="development",
+                err=as_json,
             )
         anchors = (TrustedEvm(anchor_class, anchor.chain, anchor.genesis, anchor.contract, anchor.publisher),)
     text = format_policy([key])
@@ -118,7 +124,7 @@ def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path
     emit(
         as_json,
         {"trust": str(trust_path), "registry": made.registry, "log": policy.origin, "anchors": len(anchors)},
-        [f"wrote {trust_path}; no block hash is known yet: 'trainmark trust block', or verify with --block-hash"],
+        [f"wrote {trust_path}", *([] if made.blocks else [NO_BLOCKS])],
     )
 
 
@@ -148,7 +154,7 @@ def show(trust_path: Path, as_json: bool) -> None:
     value = {
         "registry": known.registry,
         "policy": known.policy_text,
-        "anchors": [str(anchor) for anchor in known.anchors],
+        "anchors": json.loads(format_trust(known))["anchors"],
         "blocks": {chain: len(hashes) for chain, hashes in known.blocks.items()},
     }
     emit(as_json, value, describe_trust(known))

@@ -20,9 +20,11 @@ from ledger.library.files import read_file
 from ledger.manifests import MAX_MANIFEST_BYTES, Entry, parse_attribution, parse_manifest
 from ledger.proof import ProofResult, parse_proof, verify_proof
 from ledger.statements import Statement, verify_statement
+from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
 from ledger.trust import CLASSES
 
 KINDS = ("proof/v1", "token/v1", "attribution/v1", "manifest/v1")
+MAX_TILE_BYTES = WIDTH * (MAX_LEAF_BYTES + 2)
 _OPTIONS = {
     "proof/v1": ("--file", "--block-hash", "--log"),
     "token/v1": ("--files", "--block-hash"),
@@ -47,7 +49,7 @@ REQUIREMENTS = ("anchor", *(f"anchor={name}" for name in CLASSES), "snapshot")
 @click.option(
     "--log",
     "log_path",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="A copy of the log's tiles: every leaf is read again, and what was asserted is proved or refuted.",
 )
 @click.option(
@@ -192,11 +194,17 @@ def _matched(entry: Entry, path: Path) -> str:
 
 
 def replay(proof: bytes, folder: Path) -> Iterator[bytes]:
-    """Yields the leaves up to a proof's checkpoint out of a folder of tiles."""
-    from ledger.store.files import FolderTileStore
-    from ledger.tiles import read_leaves
+    """Yields the leaves up to a proof's checkpoint out of a folder of tiles, in which nothing is written.
 
-    return read_leaves(parse_proof(proof).checkpoint.size, FolderTileStore(folder).read)
+    Raises:
+        NotFoundError: a tile of that size is not in the folder.
+        VerificationError: ``leaf-path``: a leaf is not the one its tile holds.
+    """
+
+    def read(tile: Tile) -> bytes:
+        return read_file(folder / format_path(tile), MAX_TILE_BYTES, "--log")
+
+    return read_leaves(parse_proof(proof).checkpoint.size, read)
 
 
 def proof_lines(result: ProofResult) -> list[str]:
