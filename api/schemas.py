@@ -170,7 +170,7 @@ RESOLVED_EXAMPLE: dict[str, Any] = {
 
 
 class Resolved(_Model):
-    """All claims on a digest at a log size, oldest first; none means unknown, which is no permission."""
+    """All claims on a digest at a log size, live ones first; none means unknown, which is no permission."""
 
     digest: str
     size: int

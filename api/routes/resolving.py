@@ -32,7 +32,7 @@ RESOLVERS: Final = 2
 
 @router.get("/v1/resolve/{digest}", response_model=schemas.Resolved, responses=schemas.problems(400, 429, 503))
 async def resolve(digest: DigestPath, request: Request, answers: Answering) -> Response:
-    """All claims on a file, oldest first. An unknown digest has no claims: that is no permission."""
+    """All claims on a file, live ones first. An unknown digest has no claims: that is no permission."""
     raw = digest_decode(digest)
     data = answers.kept(raw)
     if data is None:
