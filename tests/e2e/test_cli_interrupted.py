@@ -18,7 +18,9 @@ import pytest
 from PIL import Image
 
 from ledger.encoding import digest_encode, sha256
+from ledger.images.worker import Worker
 from tests.reference import documents, note, tiles
+from tests.support.pictures import jpeg
 from tests.support.process import COMMAND, ServerProcess, call, environment, serving
 
 SEED = 20261124
@@ -151,3 +153,16 @@ def test_ctrl_c_while_publishing(place: Path, server: ServerProcess) -> None:
     checkpoint = note.verify_checkpoint((place / "registry/log/checkpoint").read_bytes(), policy)
     leaves = tiles.verify_folder(place / "registry/log", checkpoint)
     assert sum(before.digest.encode() in leaf for leaf in leaves) == 1  # however often it was sent
+
+
+def test_a_decoder_leaves_the_signal_to_its_keeper() -> None:
+    """Else a picture whose decoder the signal met first would count as damaged, and be remembered without codes."""
+    data = jpeg()
+    with Worker() as worker:
+        found = worker.examine(data)
+        assert found.dhash is not None
+        assert worker._process is not None
+        os.kill(worker._process.pid, signal.SIGINT)
+        time.sleep(0.2)
+        assert worker._process.poll() is None
+        assert worker.examine(data) == found
