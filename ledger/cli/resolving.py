@@ -15,7 +15,7 @@ from ledger.encoding import digest_decode, digest_encode, sha256
 from ledger.errors import NotFoundError, RefusedError
 from ledger.library.files import read_file, replace_file
 from ledger.manifests import MAX_MANIFEST_BYTES, parse_manifest
-from ledger.proof import verify_proof
+from ledger.proof import parse_proof, verify_proof
 from ledger.trust import MAX_TRUST_BYTES, parse_trust
 
 DEFAULT_REGISTRY = "http://127.0.0.1:8787"
@@ -122,6 +122,10 @@ def prove(what: str, output: Path, leaf: int | None, url: str, trust_path: Path,
                 continue
     if data is None:
         raise RefusedError("nobody claims this file here", code="unknown", field=what)
+    with reading_answer():
+        bundle = parse_proof(data)
+        if bundle.digest != digest or leaf not in (None, bundle.claim.leaf):
+            raise ValueError("a proof of something else")
     verified = trust_path.exists()
     if verified:
         verify_proof(data, parse_trust(read_file(trust_path, MAX_TRUST_BYTES, "trust")))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ledger.cli.creating import home_option, load_creator, load_license
-from ledger.cli.output import emit, json_option
+from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.trusting import load_trust, trust_option, with_blocks
 from ledger.encoding import MAX_SAFE_INTEGER, decimal_decode, digest_encode, time_encode
 from ledger.errors import MalformedError
@@ -105,8 +105,12 @@ def issue(
             }
         )
         data = client.token(issued.digest)
+    with reading_answer():
+        sd_jwt = parse_token_bundle(data).sd_jwt
+        if sd_jwt.digest != issued.digest:
+            raise ValueError("another token")
     replace_file(output, data)
-    count = parse_token_bundle(data).sd_jwt.token.files_count
+    count = sd_jwt.token.files_count
     emit(
         as_json,
         {"token": digest_encode(issued.digest), "leaf": issued.leaf, "file": str(output), "files": count},
