@@ -1,58 +1,37 @@
-"""A registry killed with SIGKILL again and again while it publishes: what it acknowledged is there, in one history."""
+"""A registry killed with SIGKILL again and again, mostly while it publishes, now and then while it starts.
+
+Whatever it acknowledged is there, in one history: every checkpoint it ever gave out and every head it ever anchored is
+a prefix of the log that is there at the end.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import json
 import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
-from ledger.checkpoint import Checkpoint, parse_checkpoint
+import pytest
+
+from anchors.embedded import EmbeddedChain
+from api.keys import open_keys
+from ledger.canonical import canonical
 from ledger.client import RegistryClient
 from ledger.encoding import sha256
-from ledger.errors import TrainmarkError
+from ledger.errors import BackendError, TrainmarkError
 from ledger.merkle import Tree, leaf_hash
-from tests.reference import note, tiles
+from tests.reference import bundle, note, receipt, tiles
 from tests.support.library import make_library, signing_key
+from tests.support.process import ServerProcess, call
 
 KILLS = 50
+STARTS_KILLED = 8
+PROOFS = 10
 SEED = 20261124
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def served(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    with (folder.parent / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ledger.cli", "serve", "--data-dir", str(folder), "--port", str(port)],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "TRAINMARK_ANCHOR_INTERVAL": "0.2"},
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            assert process.poll() is None, (folder.parent / "server.log").read_text()[-2000:]
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.02)
-        yield process
-    finally:
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+ANCHOR_SECONDS = 30
 
 
 class Publisher(threading.Thread):
@@ -64,45 +43,93 @@ class Publisher(threading.Thread):
         self.round = round_
         self.acknowledged: dict[bytes, int] = {}
         self.notes: list[bytes] = []
+        self.ended_by: TrainmarkError | None = None
 
     def run(self) -> None:
         key = signing_key(f"creator {self.round}")
-        with contextlib.suppress(TrainmarkError, OSError), RegistryClient(self.url, sleep=lambda _: None) as client:
-            origin = client.policy().origin
-            client.authenticate(key, key.did, ("publish",))
-            for number in range(1000):
-                data = b"picture %d of round %d" % (number, self.round)
-                library = make_library(key, origin, [data])
-                receipt = client.publish(library.manifest, library.terms, library.text)
-                self.acknowledged[sha256(data)] = receipt.leaf
-                self.notes.append(receipt.checkpoint)
+        with RegistryClient(self.url, sleep=lambda _: None) as client:
+            try:
+                origin = client.policy().origin
+                client.authenticate(key, key.did, ("publish",))
+                for number in range(1000):
+                    data = b"picture %d of round %d" % (number, self.round)
+                    library = make_library(key, origin, [data], title=f"Library {number}")
+                    receipt = client.publish(library.manifest, library.terms, library.text)
+                    self.acknowledged[sha256(data)] = receipt.leaf
+                    self.notes += [receipt.checkpoint, client.checkpoint()]
+            except TrainmarkError as e:
+                self.ended_by = e
 
 
-def test_killed_while_publishing(tmp_path: Path) -> None:
-    chance, folder, port = random.Random(SEED), tmp_path / "registry", free_port()
-    url = f"http://127.0.0.1:{port}"
+def anchored(url: str) -> list[str]:
+    """Returns the transactions of all anchors, once the newest head is anchored."""
+    deadline = time.monotonic() + ANCHOR_SECONDS
+    with RegistryClient(url) as client:
+        while time.monotonic() < deadline:
+            size, found = client.policy().size, list(client.anchors())
+            if found and found[0]["size"] == size and all(a["state"] == "final" for a in found):
+                return [a["transaction"] for a in found]
+            time.sleep(0.1)
+    raise AssertionError("the log was not anchored in time")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    server = ServerProcess(tmp_path / "registry")
+    yield server
+    server.stop()
+
+
+def test_killed_while_publishing_and_while_starting(tmp_path: Path, server: ServerProcess) -> None:
+    chance = random.Random(SEED)
     acknowledged: dict[bytes, int] = {}
     notes: list[bytes] = []
+    cut_short = set(chance.sample(range(KILLS), STARTS_KILLED))
     for round_ in range(KILLS):
-        with served(folder, port) as process:
-            publisher = Publisher(url, round_)
-            publisher.start()
-            time.sleep(chance.uniform(0.1, 0.9))
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            publisher.join(60)
-            assert not publisher.is_alive()
+        if round_ in cut_short:
+            server.spawn()
+            time.sleep(chance.uniform(0.1, 1.5))
+            server.kill()
+            continue
+        server.start()
+        publisher = Publisher(server.url, round_)
+        publisher.start()
+        time.sleep(chance.uniform(0.1, 0.7))
+        server.kill()
+        publisher.join(60)
+        assert not publisher.is_alive()
+        assert isinstance(publisher.ended_by, BackendError), publisher.ended_by  # not: refused by the registry
         acknowledged |= publisher.acknowledged
         notes += publisher.notes
-    assert len(acknowledged) > KILLS // 2, f"seed {SEED}: too little was published to show anything"
-    with served(folder, port), RegistryClient(url) as client:
+    about = f"seed {SEED}, {len(acknowledged)} acknowledged"
+    assert len(acknowledged) > 2 * KILLS, f"{about}: too little to show anything"
+
+    server.start()
+    trust_file = tmp_path / "trust.json"
+    assert call("trust", "add", server.url, "--yes", "--class", "development", "--trust", trust_file).code == 0
+    trust = bundle.parse_trust(trust_file.read_bytes())
+    transactions = anchored(server.url)
+    with RegistryClient(server.url) as client:
         for answer, (digest, leaf) in zip(client.resolve(acknowledged), acknowledged.items(), strict=True):
-            assert [claim["leaf"] for claim in answer["claims"]] == [leaf], digest.hex()
-        for digest in chance.sample(sorted(acknowledged), 5):
-            assert client.proof(digest)
+            assert [claim["leaf"] for claim in answer["claims"]] == [leaf], f"{about}: {digest.hex()}"
+        proofs = [client.proof(digest) for digest in chance.sample(sorted(acknowledged), PROOFS)]
         last = client.checkpoint()
+    server.stop()
+    for proof in proofs:
+        assert {"checkpoint", "leaves", "key", "log"} <= bundle.verify_bundle(proof, trust).proved
+
+    folder = tmp_path / "registry"
     policy = note.parse_policy(f"log {(folder / 'log.vkey').read_text().strip()}\nquorum none\n")
-    leaves = tiles.verify_folder(folder / "log", note.verify_checkpoint(last, policy))
-    tree = Tree(map(leaf_hash, leaves))
-    seen: list[Checkpoint] = [parse_checkpoint(text)[0] for text in notes]
-    assert all(tree.root(checkpoint.size) == checkpoint.root for checkpoint in seen)
+    checkpoint = note.verify_checkpoint(last, policy)
+    tree = Tree(map(leaf_hash, tiles.verify_folder(folder / "log", checkpoint)))
+    for text in notes:
+        earlier = note.verify_checkpoint(text, policy)
+        assert earlier.root == tree.root(earlier.size), f"{about}: the checkpoint of {earlier.size} leaves"
+    with closing(EmbeddedChain(folder / "chain.db", open_keys(folder / "keys", None).anchor)) as chain:
+        records = [json.loads(canonical(chain.record(transaction))) for transaction in transactions]
+        assert chain.head(sha256(checkpoint.origin.encode())) == (checkpoint.size, checkpoint.root)
+    heads = [receipt.verify_record(record) for record in records]
+    assert len(heads) > KILLS // 2, f"{about}: {len(heads)} anchors are too few to show anything"
+    for head in heads:
+        assert head.root == tree.root(head.size), f"{about}: the anchor of {head.size} leaves"
+    print(f"{about}, {len(notes)} checkpoints, {len(heads)} anchors, {checkpoint.size} leaves")

@@ -103,8 +103,8 @@ class ServerProcess:
         """What it wrote, all its lives together."""
         return self.folder.with_name(f"{self.folder.name}.output")
 
-    def start(self) -> None:
-        """Starts the process and waits until it answers."""
+    def spawn(self) -> None:
+        """Starts the process and waits for nothing."""
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", "--data-dir", str(self.folder), "--port", str(self.port)],
@@ -114,6 +114,11 @@ class ServerProcess:
                 stdout=output,
                 stderr=output,
             )
+
+    def start(self) -> None:
+        """Starts the process and waits until it answers."""
+        self.spawn()
+        assert self.process is not None
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
