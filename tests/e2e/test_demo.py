@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,11 +18,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import rlp
 
+from anchors.contract import artifact
 from anchors.embedded import EmbeddedChain
 from api.keys import open_keys
 from ledger.registry.listing import RULES_DIGEST
 from tests.reference import bundle, documents, jcs, note, receipt, tiles, token
+from tests.support.process import call
 
 CREATOR = "Robin Demo"
 LAYOUT = (
@@ -86,7 +93,7 @@ def test_a_second_run_into_the_same_folder_begins_anew(demos: tuple[Path, Path, 
 
 
 def values(folder: Path) -> set[bytes]:
-    """Every 32-byte value of a run: in keys, manifest, leaves, proof and token, however it is written."""
+    """Every key and 32-byte value of a run: in keys, manifest, leaves, proof and token, however it is written."""
     found: set[bytes] = set()
     files = [
         *folder.glob("creator/*"),
@@ -104,8 +111,48 @@ def values(folder: Path) -> set[bytes]:
             found.add(base64.urlsafe_b64decode(text + b"="))
         if "tile/0/" in path.as_posix():
             found |= {data[at : at + 32] for at in range(0, len(data), 32)}
+        found |= set(re.findall(rb"did:key:z[1-9A-HJ-NP-Za-km-z]+", data))
         if path.suffix == ".pem":
             found.add(data)
+    return found
+
+
+def chain_values(folder: Path) -> set[bytes]:
+    """Every 32-byte value and address in the chain's file, however deep in RLP, but zeros."""
+    found: set[bytes] = set()
+
+    def collect(data: bytes) -> None:
+        if len(data) in (20, 32):
+            found.add(data)
+        with contextlib.suppress(rlp.DecodingError):
+            walk(rlp.decode(data))
+
+    def walk(item: bytes | list[object]) -> None:
+        if isinstance(item, bytes):
+            if len(item) >= 20:
+                collect(item)
+        else:
+            for part in item:
+                assert isinstance(part, bytes | list)
+                walk(part)
+
+    with closing(sqlite3.connect(f"file:{folder / 'registry/chain.db'}?mode=ro", uri=True)) as file:
+        for row in file.execute("SELECT key, value FROM chain"):
+            for data in row:
+                collect(data)
+    names = b"v1:"  # of the database library's own rows
+    return {value for value in found if any(value[:-8]) and not value.startswith(names)}  # no small numbers
+
+
+def headers_without_events(folder: Path) -> set[bytes]:
+    """The receipts roots of blocks in which no contract said anything: a deployment's receipt is always the same."""
+    found = set()
+    with closing(sqlite3.connect(f"file:{folder / 'registry/chain.db'}?mode=ro", uri=True)) as file:
+        for (data,) in file.execute("SELECT value FROM chain"):
+            with contextlib.suppress(rlp.DecodingError):
+                fields = rlp.decode(data)
+                if isinstance(fields, list) and len(fields) > 16 and len(fields[6]) == 256 and not any(fields[6]):
+                    found.add(fields[5])
     return found
 
 
@@ -125,6 +172,24 @@ def test_two_runs_share_no_key_salt_or_digest(demos: tuple[Path, Path, str]) -> 
     empty_status_list = hashlib.sha256(bytes(32 * 1024)).digest()
     topic = receipt.keccak256(b"Anchored(address,bytes32,uint64,bytes32)")
     assert (first & second) - same_pictures - same_words - {empty_status_list, topic} == set()
+
+
+def test_two_chains_share_no_key_or_digest(demos: tuple[Path, Path, str]) -> None:
+    first, second = chain_values(demos[0]), chain_values(demos[1])
+    assert len(first) > 40
+    nothing = {hashlib.sha256(b"").digest(), *(receipt.keccak256(data) for data in (b"", b"\x80", b"\xc0"))}
+    contract = {
+        receipt.keccak256(artifact().runtime),
+        receipt.keccak256(b"Anchored(address,bytes32,uint64,bytes32)"),
+    }
+    deployment = headers_without_events(demos[0]) & headers_without_events(demos[1])
+    assert (first & second) - nothing - contract - deployment == set()
+    trust = json.loads((demos[0] / "trust.json").read_bytes())["anchors"][0]
+    known = {bytes.fromhex(trust[name][2:]) for name in ("genesis", "contract", "publisher")}
+    assert known & first  # so the search finds what is there
+    assert known & second == set()
+    private = open_keys(demos[0] / "registry/keys", None).anchor
+    assert private not in first
 
 
 def test_log_and_chain_hold_no_names_and_no_file_digests(demos: tuple[Path, Path, str]) -> None:
@@ -185,3 +250,21 @@ def test_the_reference_believes_manifest_and_attributions(demos: tuple[Path, Pat
         data = path.with_name(path.name.removesuffix(".attribution.json")).read_bytes()
         assert jcs.digest(data) == json.loads(path.read_bytes())["entry"]["published_hash"]
         assert value
+
+
+def test_the_registry_is_gone_when_the_demo_has_ended(demos: tuple[Path, Path, str]) -> None:
+    match = re.search(r"started at http://127\.0\.0\.1:(\d+)", demos[2])
+    assert match
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(match[1]))) == errno.ECONNREFUSED
+
+
+def test_a_folder_that_is_no_demos_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("not yours")
+    said = call("demo", "--dir", tmp_path, "--no-serve")
+    assert (said.code, said.out) == (3, "")
+    assert "--dir: holds something that is not an earlier demo; name another folder" in said.err
+    assert call("demo", "--dir", mine, "--no-serve").code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert mine.read_text() == "not yours"
