@@ -186,3 +186,21 @@ def verify_anchor(anchor: CarriedAnchor, checkpoint: Checkpoint, trust: Trust) -
 def block_text(finding: AnchorFinding) -> str:
     """Names the block of a finding for people."""
     return f"block {finding.block_number} of {finding.chain} ({hex_text(finding.block_hash)})"
+
+
+def anchor_sentences(anchors: Iterable[AnchorFinding], leaf: int, what: str, event: str) -> tuple[list[str], list[str]]:
+    """Tells people what anchors prove and leave open of leaf `leaf` (a `what`: claim, token) and when `event` was."""
+    proved, not_checked, covered = [], [], False
+    for anchor in anchors:
+        if anchor.time is None:
+            not_checked.append(f"whether {block_text(anchor)} is on its chain: its hash is not known to you")
+            continue
+        covers = anchor.size > leaf
+        covered = covered or covers
+        proved.append(
+            f"{anchor.size} leaves were anchored ({anchor.anchor_class}) in {block_text(anchor)} at "
+            f"{time_encode(anchor.time)}; that {'covers' if covers else 'does not cover'} this {what}"
+        )
+    if not covered:
+        not_checked.append(f"before when {event}: no anchor of a known block covers it")
+    return proved, not_checked

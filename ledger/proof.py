@@ -26,8 +26,8 @@ from ledger.evidence import (
     AnchorFinding,
     CarriedAnchor,
     CarriedLeaf,
+    anchor_sentences,
     anchors_value,
-    block_text,
     earliest,
     fold_carried,
     leaves_value,
@@ -388,19 +388,9 @@ def _result(run: _Run) -> ProofResult:
         f'that "{claim.header.creator_name}" is the name of {claim.header.creator_id}',
         "who owns the work: a log shows who said what and before when",
     ]
-    covering = []
-    for anchor in run.anchors:
-        covers = "covers" if anchor.size > claim.leaf else "does not cover"
-        if anchor.time is None:
-            not_checked.append(f"whether {block_text(anchor)} is on its chain: its hash is not known to you")
-        else:
-            covering.append(anchor)
-            proved.append(
-                f"{anchor.size} leaves were anchored ({anchor.anchor_class}) in {block_text(anchor)} at "
-                f"{time_encode(anchor.time)}; that {covers} this claim"
-            )
-    if not any(a.size > claim.leaf for a in covering):
-        not_checked.append("before when the claim was logged: no anchor of a known block covers it")
+    shown, open_ = anchor_sentences(run.anchors, claim.leaf, "claim", "the claim was logged")
+    proved += shown
+    not_checked += open_
     if not run.witnesses:
         not_checked.append("that everybody is shown the same log: no witness signed the checkpoint")
     says = f"state of the claim at {bundle.checkpoint.size} leaves: {state}"

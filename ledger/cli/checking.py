@@ -41,7 +41,7 @@ class _Resolver:
     def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int]]:
         leaves: dict[bytes, Sequence[int]] = {}
         for answer in self._client.resolve(digests):
-            found = [as_int(as_claim(claim), "leaf") for claim in answer["claims"]]
+            found = [as_int(_leaf_of(claim), "leaf") for claim in answer["claims"]]
             if found:
                 leaves[digest_decode(answer["digest"])] = found
         return leaves
@@ -117,7 +117,7 @@ def _covering(path: Path, trust: Trust, now: int, wanted: Wanted) -> Covering:
     return Covering(result.digest, result.token.uses, manifests, frozenset(bundle.files))
 
 
-def as_claim(claim: object) -> Json:
+def _leaf_of(claim: object) -> Json:
     """Returns what a registry calls the leaf of a claim, whatever it is."""
     return claim.get("leaf") if isinstance(claim, dict) else None
 

@@ -47,7 +47,7 @@ def demo(folder: Path | None, serve: bool | None) -> None:
             tell(server)
             click.secho(f"\nDone in {time.monotonic() - started:.0f} s.", bold=True)
             if folder is not None:
-                click.echo(f"Everything is in {folder}: README names what lies where.")
+                click.echo(f"Everything is in {folder}; the project's README says what lies where.")
             if serve:
                 click.echo(f"The page is at {server.url}/  drop a file of {stage / 'tagged'} on it.  Ctrl-C ends.")
                 with contextlib.suppress(KeyboardInterrupt):

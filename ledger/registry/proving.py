@@ -1,8 +1,7 @@
 """Making proof bundles: which leaves, paths and anchors a claim needs (docs/format.md, section 6).
 
 Carried are the policies, all key leaves of every party that speaks in the bundle, the manifest leaf, what changed its
-state, and the rivals' manifest leaves with their reviews.  What is made here is checked by :mod:`ledger.proof` before
-anybody gets it: a registry that hands out a bad proof would hear of it first from itself.
+state, and the rivals' manifest leaves with their reviews.  Nothing is verified here: whoever gets a bundle verifies it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ledger.evidence import CarriedAnchor, CarriedLeaf
 from ledger.ports import AnchorRow
 from ledger.proof import Claim, format_proof
 from ledger.receipt import parse_record
-from ledger.registry.service import ClaimFound, Registry
+from ledger.registry.service import LIVE, Registry
 from ledger.state import Fold
 from ledger.statements import parse_statement
 
@@ -36,7 +35,7 @@ def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
     chosen = claims if leaf is None else registry.claims([digest], leaf)[digest]
     if not chosen:
         raise NotFoundError(f"no public claim on {digest_encode(digest)}")
-    best = min(chosen, key=lambda c: (c.state not in ("listed", "disputed", "withdrawing"), c.match.leaf))
+    best = min(chosen, key=lambda c: (c.state not in LIVE, c.match.leaf))
     rivals = [c.match.leaf for c in claims if c.match.leaf != best.match.leaf]
     kind = best.entry.kind_of(digest)
     assert kind is not None
@@ -126,8 +125,3 @@ def carried_anchor(registry: Registry, row: AnchorRow, size: int) -> CarriedAnch
     """Returns an anchor with the proof that the log at `size` extends it."""
     record = parse_record(parse(row.record or b"", "record", MAX_RECORD_BYTES, max_text=MAX_RECORD_BYTES))
     return CarriedAnchor(row.size, row.root, registry.log.consistency(row.size, size), record)
-
-
-def summary_anchor(registry: Registry, claim: ClaimFound) -> AnchorRow | None:
-    """Returns the operator's row of the earliest anchor that covers a claim."""
-    return registry.catalog.anchor_covering(claim.match.leaf)

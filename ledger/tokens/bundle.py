@@ -25,8 +25,8 @@ from ledger.evidence import (
     AnchorFinding,
     CarriedAnchor,
     CarriedLeaf,
+    anchor_sentences,
     anchors_value,
-    block_text,
     earliest,
     fold_carried,
     leaves_value,
@@ -363,19 +363,9 @@ def _result(run: _Run) -> TokenResult:
             f"that {leaf.statement.key} speaks for {leaf.statement.by}: no key leaf of theirs is carried"
         )
     _tell_status(run, moment, asserted, not_checked)
-    covering = []
-    for anchor in run.anchors:
-        covers = "covers" if anchor.size > run.token_leaf else "does not cover"
-        if anchor.time is None:
-            not_checked.append(f"whether {block_text(anchor)} is on its chain: its hash is not known to you")
-        else:
-            covering.append(anchor)
-            proved.append(
-                f"{anchor.size} leaves were anchored ({anchor.anchor_class}) in {block_text(anchor)} at "
-                f"{time_encode(anchor.time)}; that {covers} this token"
-            )
-    if not any(a.size > run.token_leaf for a in covering):
-        not_checked.append("before when the token was issued: no anchor of a known block covers it")
+    shown, open_ = anchor_sentences(run.anchors, run.token_leaf, "token", "the token was issued")
+    proved += shown
+    not_checked += open_
     if not run.witnesses:
         not_checked.append("that everybody is shown the same log: no witness signed the checkpoint")
     return TokenResult(

@@ -30,22 +30,6 @@ def environment(changed: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **(changed or {})}
 
 
-def run_cli(
-    *arguments: str | Path, cwd: Path, seconds: float = 120, env: Mapping[str, str] | None = None, stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """Runs ``trainmark`` with `arguments` in `cwd` and waits until it ends."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        env=environment(env),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a command said, and its exit code."""
