@@ -108,9 +108,13 @@ def jwks(running: Registry) -> Response:
     return answer({"keys": keys}, cache="public, max-age=300")
 
 
-@router.get("/healthz", response_model=schemas.Health, tags=["operation"])
+@router.get("/healthz", response_model=schemas.Health, responses=schemas.problems(503), tags=["operation"])
 async def health(running: Registry) -> Response:
-    """Whether the registry runs; `warning` says what is wrong with anchoring, or is null."""
+    """Whether the registry runs: 503 when its log has stopped; `warning` says what is wrong with anchoring, or is
+    null."""
+    broken = running.registry.log.broken
+    if broken is not None:
+        raise broken
     value = {
         "status": "ok",
         "size": running.registry.log.head.size,

@@ -4,13 +4,17 @@ Order of one batch (docs/format.md, section 4): fold the statements (what would 
 new tiles → sign the checkpoint → compare-and-swap leaves, head and staged tiles in the database → tiles → checkpoint →
 answer.  A crash before the swap leaves nothing; after it, ``Log`` finishes the publication when it opens.  Opening *is*
 recovery: it compares database, tiles and published checkpoint, and refuses to run when they disagree.
+
+Whatever goes wrong in a batch stops the log: nobody is left waiting, nothing more is taken, and what is published stays
+readable.  Starting again recovers.
 """
 
 from __future__ import annotations
 
-import queue
+import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +41,8 @@ from ledger.tiles import TileNodes
 
 MAX_BATCH: Final = 1024
 MAX_POOL: Final = 8192
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,12 @@ class Log:
         self._key = key
         self._entries = entries
         self._tiles = tiles
-        self._pool: queue.Queue[_Pending | None] = queue.Queue(MAX_POOL)
-        self._broken: BackendError | None = None
+        self._pool: deque[_Pending] = deque()
+        self._pool_changed = threading.Condition()
+        self._stopped_by: str | None = None
+        self._closed = False
         self.fold_lock = threading.RLock()
+        self._fold: Fold | None = None
         self._recover()
         self._writer = threading.Thread(target=self._write, name="log-writer", daemon=True)
         self._writer.start()
@@ -82,6 +91,24 @@ class Log:
     def head(self) -> Head:
         """The published head."""
         return self._head
+
+    @property
+    def broken(self) -> BackendError | None:
+        """Why the log takes nothing any more (code ``log-stopped``); None while it does."""
+        if self._stopped_by is None:
+            return None
+        return BackendError(f"the log stopped writing: {self._stopped_by}", code="log-stopped")
+
+    @property
+    def fold(self) -> Fold:
+        """The state of the published leaves; to be read under ``fold_lock``.
+
+        Raises:
+            BackendError: ``log-stopped``: the log stopped, and its leaves could not be read again.
+        """
+        if self._fold is None:
+            raise self.broken or BackendError("the log is not open", code="log-stopped")
+        return self._fold
 
     def _recover(self) -> None:
         """Compares database, tiles and published checkpoint, then finishes the publication that was cut off, if any.
@@ -106,7 +133,7 @@ class Log:
         if head.size:
             self._tiles.write_checkpoint(head.note)
             self._entries.published()
-        self.fold = Fold(self._entries.leaves(0, head.size))
+        self._fold = Fold(self._entries.leaves(0, head.size))
         self._head = head
 
     def _check_signed(self, head: Head) -> None:
@@ -147,15 +174,21 @@ class Log:
         Raises:
             RefusedError: it would be void (code ``void``, ``key-invalid`` or ``wrong-log``), or ``unknown-type``.
             ConflictError: ``pool-full``: try again later.
+            BackendError: ``log-stopped``: it is unknown whether this statement is in the log; saying it again is safe.
         """
         verify_statement(statement)
         if isinstance(statement.body, UnknownBody):
             raise RefusedError("a log holds what its registry can read", code="unknown-type", field="statement.type")
         pending = _Pending(statement, Future())
-        try:
-            self._pool.put_nowait(pending)
-        except queue.Full:
-            raise ConflictError("the log's pool is full; try again in a few seconds", code="pool-full") from None
+        with self._pool_changed:
+            if self.broken is not None:
+                raise self.broken
+            if self._closed:
+                raise BackendError("the log is closed", code="log-stopped")
+            if len(self._pool) >= MAX_POOL:
+                raise ConflictError("the log's pool is full; try again in a few seconds", code="pool-full")
+            self._pool.append(pending)
+            self._pool_changed.notify()
         return pending.answer.result()
 
     def place_of(self, statement: Statement) -> int | None:
@@ -166,9 +199,10 @@ class Log:
         """Returns the bytes of a leaf."""
         return self._entries.leaf(index)
 
-    def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
-        """Returns the path of leaf `index` to the checkpoint of `size` leaves."""
-        return tuple(inclusion_proof(index, size, TileNodes(size, self._tiles.read)))
+    def inclusions(self, indices: Iterable[int], size: int) -> list[tuple[bytes, ...]]:
+        """Returns the paths of leaves to the checkpoint of `size` leaves; each tile is read once."""
+        nodes = TileNodes(size, self._tiles.read)
+        return [tuple(inclusion_proof(index, size, nodes)) for index in indices]
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Returns the proof that `new` leaves extend `old`."""
@@ -178,42 +212,69 @@ class Log:
         """Returns the root the log had at `size` leaves, out of its tiles."""
         return root_at(size, TileNodes(self._head.size, self._tiles.read))
 
+    def stop(self, reason: TrainmarkError) -> None:
+        """Takes nothing from now on: whoever waits or comes gets a BackendError (``log-stopped``) that says `reason`.
+
+        For a reason that starting again may not mend, a chain that holds another history for one.  The first counts.
+        """
+        self._stop(f"{reason}", ())
+
     def close(self) -> None:
-        """Writes what is in the pool and stops."""
-        if self._writer.is_alive():
-            self._pool.put(None)
-            self._writer.join()
+        """Writes what is in the pool and stops; may be called twice."""
+        with self._pool_changed:
+            self._closed = True
+            self._pool_changed.notify()
+        self._writer.join()
         self._entries.close()
 
+    def _stop(self, reason: str, batch: Iterable[_Pending]) -> None:
+        """Stops the log and answers everybody who waits: those of `batch`, then those in the pool."""
+        with self._pool_changed:
+            if self._stopped_by is None:
+                self._stopped_by = reason
+            waiting = [*batch, *self._pool]
+            self._pool.clear()
+            self._pool_changed.notify()
+        for pending in waiting:
+            if not pending.answer.done():
+                pending.answer.set_exception(self.broken)
+
     def _write(self) -> None:
-        while (first := self._pool.get()) is not None:
-            batch = [first]
-            try:
-                while len(batch) < MAX_BATCH:
-                    more = self._pool.get_nowait()
-                    if more is None:  # closing: this batch is the last
-                        self._pool.put(None)
-                        break
-                    batch.append(more)
-            except queue.Empty:
-                pass
+        """The writer's thread: batch after batch until the log is closed or stopped."""
+        while batch := self._next_batch():
             self._sequence(batch)
+
+    def _next_batch(self) -> list[_Pending]:
+        """Waits for statements; returns none when the log is closed, and all of them are written, or stopped."""
+        with self._pool_changed:
+            self._pool_changed.wait_for(lambda: self._pool or self._closed or self._stopped_by is not None)
+            return [self._pool.popleft() for _ in range(min(len(self._pool), MAX_BATCH))]
 
     def _sequence(self, batch: Sequence[_Pending]) -> None:
         """Runs one batch.  The lock is held from the fold to the publication, so no reader sees a state that is not
-        published; a failed batch leaves the log broken and the fold as the database has it."""
+        published; after a failure the fold is made anew of the leaves that are.
+
+        The top of a thread: a defect of this program is caught here like any failure, else all would wait for ever.
+        """
         with self.fold_lock:
-            if self._broken is None:
-                try:
-                    self._publish(self._take(batch))
-                except TrainmarkError as e:
-                    self._broken = BackendError(
-                        f"the log stopped writing: {e}; start again to recover", code="log-stopped"
-                    )
-                    self.fold = Fold(self._entries.leaves(0, self._head.size))
-            for pending in batch:
-                if self._broken is not None and not pending.answer.done():
-                    pending.answer.set_exception(self._broken)
+            if self._stopped_by is not None:  # stopped between the pool and here
+                self._stop(self._stopped_by, batch)
+                return
+            try:
+                self._publish(self._take(batch))
+            except Exception as e:
+                if not isinstance(e, TrainmarkError):
+                    _logger.exception("the log's writer failed")
+                self._fold_again()
+                self._stop(f"{str(e) or type(e).__name__}; start again to recover", batch)
+
+    def _fold_again(self) -> None:
+        """Makes the fold anew of the published leaves; without them there is none, rather than one that is ahead."""
+        self._fold = None
+        try:
+            self._fold = Fold(self._entries.leaves(0, self._head.size))
+        except Exception:
+            _logger.exception("the log's leaves cannot be read")
 
     def _take(self, batch: Sequence[_Pending]) -> dict[int, list[_Pending]]:
         """Folds what may be logged and answers what may not; returns who waits for which index, in order."""
@@ -243,9 +304,9 @@ class Log:
             checkpoint = Checkpoint(self.origin, edge.size, edge.root)
             head = Head(edge.size, edge.root, sign_checkpoint(checkpoint, self._key))
             self._entries.commit(old, head, leaves, tiles)
-            self._edge, self._head = edge, head
             self._tiles.write(tiles)
             self._tiles.write_checkpoint(head.note)
+            self._edge, self._head = edge, head
             self._entries.published()
         for index, waiting in taken.items():
             for pending in waiting:

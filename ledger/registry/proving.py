@@ -6,7 +6,7 @@ state, and the rivals' manifest leaves with their reviews.  Nothing is verified 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ledger.canonical import parse
@@ -105,11 +105,11 @@ def _successors(fold: Fold, leaf: int) -> list[int]:
     ]
 
 
-def carry(registry: Registry, indices: Iterable[int], size: int) -> list[CarriedLeaf]:
+def carry(registry: Registry, indices: Sequence[int], size: int) -> list[CarriedLeaf]:
     """Returns leaves with their paths to the checkpoint of `size` leaves."""
     return [
-        CarriedLeaf(index, parse_statement(registry.log.leaf(index)), registry.log.inclusion(index, size))
-        for index in indices
+        CarriedLeaf(index, parse_statement(registry.log.leaf(index)), path)
+        for index, path in zip(indices, registry.log.inclusions(indices, size), strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +21,7 @@ from api.routes import publishing
 from api.routes.resolving import MAX_BATCH_BYTES
 from ledger.client import RegistryClient
 from ledger.encoding import digest_encode, sha256
-from ledger.errors import BackendError
+from ledger.errors import BackendError, ConflictError
 from ledger.registry.service import MAX_DIGESTS
 from tests.support.library import make_library, signing_key
 from tests.support.server import Server, running_server
@@ -106,6 +107,15 @@ def test_a_broken_part_is_a_503_that_may_be_repeated(
     answer = http.get("/v1/licenses")
     assert problem(answer, 503, "disk-full")["field"] == "database"
     assert answer.headers["retry-after"] == "5"
+
+
+def test_a_log_that_stopped_is_no_health(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server, httpx.Client(base_url=server.url) as http:
+        assert http.get("/healthz").json()["status"] == "ok"
+        server.running.registry.log.stop(ConflictError("the chain holds another history", code="log-disagreement"))
+        answer = problem(http.get("/healthz"), 503, "log-stopped")
+        assert "the chain holds another history" in answer["detail"]
+        assert http.get("/checkpoint").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/openapi.json", "/checkpoint", "/v1/policy", f"/v1/resolve/{DIGEST}"])

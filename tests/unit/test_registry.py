@@ -552,6 +552,7 @@ def test_a_crash_during_publication(world: World, fail_at: str) -> None:
     assert caught.value.code == "log-stopped"
     with pytest.raises(BackendError):  # and it goes on saying so: nothing is acknowledged that is not published
         world.speak(BOB, "manifest", manifest_body(bytes(32)))
+    assert world.registry.log.head.note == world.tiles.read_checkpoint()  # what is shown is what is published
     world.tiles.fail_at = ""
     registry = world.reopen()
     assert registry.log.fold.by_digest[second.header.digest] == [3]

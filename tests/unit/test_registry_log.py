@@ -1,0 +1,167 @@
+"""The log's writer when something goes wrong: everybody gets an answer, and nothing is shown that is not published."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from ledger.canonical import Object
+from ledger.encoding import digest_encode
+from ledger.errors import BackendError, ConflictError
+from ledger.ports import Head
+from ledger.registry.log import Log
+from ledger.statements import Statement, sign_statement
+from ledger.store.memory import MemoryEntryStore, MemoryTileStore
+from ledger.tiles import Tile
+from tests.simulator import ORIGIN, digest, identity, key
+
+REGISTRY = identity()
+WAIT = 20.0
+"""Seconds after which a test gives up; nothing here takes one."""
+
+
+class Disk(MemoryEntryStore):
+    """A database that stops at one of its calls: by an error of its own, or by a defect nobody foresaw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commit_raises: Exception | None = None
+        self.leaves_raise: Exception | None = None
+        self.committing = threading.Event()
+        self.commits_again = threading.Event()
+        self.commits_again.set()
+
+    def commit(self, old_size: int, head: Head, leaves: Sequence[bytes], tiles: Sequence[tuple[Tile, bytes]]) -> None:
+        self.committing.set()
+        assert self.commits_again.wait(WAIT)
+        if self.commit_raises is not None:
+            raise self.commit_raises
+        super().commit(old_size, head, leaves, tiles)
+
+    def leaves(self, start: int, end: int) -> Iterator[bytes]:
+        if self.leaves_raise is not None:
+            raise self.leaves_raise
+        return super().leaves(start, end)
+
+
+@pytest.fixture
+def disk() -> Disk:
+    """A disk that works until a test says otherwise."""
+    return Disk()
+
+
+@pytest.fixture
+def log(disk: Disk) -> Iterator[Log]:
+    """A log of one leaf, its policy."""
+    log = Log(ORIGIN, REGISTRY.log_key, disk, MemoryTileStore())
+    body: Object = {
+        "origin": ORIGIN,
+        "log_key": log.vkey,
+        "issuer": REGISTRY.issuer,
+        "token_keys": [REGISTRY.token_key.did],
+        "rules": digest_encode(digest("rules")),
+    }
+    log.append(sign_statement("policy", REGISTRY.did, REGISTRY.key, ORIGIN, body))
+    yield log
+    disk.commits_again.set()
+    log.close()
+
+
+def record(number: int) -> Statement:
+    """Returns a statement that any log takes."""
+    eva = key("eva")
+    body: Object = {"kind": "audit", "refs": [], "evidence": digest_encode(digest(f"record {number}"))}
+    return sign_statement("record", eva.did, eva, ORIGIN, body)
+
+
+def refused(future: Future[object]) -> BackendError:
+    """Returns the error a waiting thread got."""
+    error = future.exception(WAIT)
+    assert isinstance(error, BackendError)
+    assert error.code == "log-stopped"
+    return error
+
+
+@pytest.mark.parametrize("raised", [BackendError("the disk stopped"), ValueError("a defect"), MemoryError()])
+def test_whatever_is_raised_everybody_gets_an_answer(log: Log, disk: Disk, raised: Exception) -> None:
+    disk.commits_again.clear()
+    disk.commit_raises = raised
+    with ThreadPoolExecutor(8) as threads:
+        waiting: list[Future[object]] = [threads.submit(log.append, record(n)) for n in range(8)]
+        disk.commits_again.set()
+        for future in waiting:
+            assert (str(raised) or "MemoryError") in refused(future).message
+    with pytest.raises(BackendError):
+        log.append(record(9))
+    assert (log.head.size, log.fold.size, disk.head()) == (1, 1, log.head)
+
+
+def test_a_defect_is_told_to_the_operator(log: Log, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    disk.commit_raises = ValueError("a defect")
+    with caplog.at_level(logging.ERROR), pytest.raises(BackendError):
+        log.append(record(1))
+    assert "Traceback" in caplog.text
+
+
+def test_no_state_is_shown_that_is_not_published(log: Log, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    disk.commit_raises = disk.leaves_raise = BackendError("the disk is gone")
+    with pytest.raises(BackendError):
+        log.append(record(1))
+    assert log.head.size == 1
+    with pytest.raises(BackendError) as caught:
+        _ = log.fold
+    assert caught.value.code == "log-stopped"
+
+
+def test_a_stopped_log_says_why(log: Log, disk: Disk) -> None:
+    assert log.broken is None
+    disk.committing.clear()
+    disk.commits_again.clear()
+    with ThreadPoolExecutor(4) as threads:
+        under_way = threads.submit(log.append, record(0))
+        assert disk.committing.wait(WAIT)
+        log.stop(ConflictError("the chain holds another history", code="log-disagreement"))
+        log.stop(ConflictError("something else"))
+        with pytest.raises(BackendError, match="the chain holds another history"):
+            log.append(record(1))
+        disk.commits_again.set()
+        assert under_way.result(WAIT).index == 1  # what was being committed is published and acknowledged
+    assert log.broken is not None
+    assert "another history" in log.broken.message
+    assert log.head == disk.head()
+    assert log.fold.size == log.head.size
+    assert log.leaf(0)
+
+
+def test_nobody_waits_for_a_log_that_closes(disk: Disk, log: Log) -> None:
+    """Statements that come while it closes are written, or refused: none is lost without a word."""
+    start = threading.Barrier(5)
+
+    def say(first: int) -> list[Statement]:
+        start.wait(WAIT)
+        said = []
+        try:
+            for number in range(first, first + 1000):
+                statement = record(number)
+                log.append(statement)
+                said.append(statement)
+        except BackendError as e:
+            if e.code != "log-stopped":
+                raise
+        return said
+
+    with ThreadPoolExecutor(4) as threads:
+        speakers = [threads.submit(say, 1000 * n) for n in range(4)]
+        start.wait(WAIT)
+        log.close()
+        said = [statement for speaker in speakers for statement in speaker.result(WAIT)]
+    head = disk.head()
+    assert head is not None
+    kept = set(disk.leaves(0, head.size))
+    assert all(statement.data in kept for statement in said)
+    with pytest.raises(BackendError):
+        log.append(record(9999))
