@@ -23,8 +23,8 @@ from ledger.library.licenses import training
 from ledger.manifests import Header
 from ledger.ports import AnchorRow, ManifestRecord
 from ledger.receipt import parse_record, verify_record
+from ledger.registry.claims import ClaimFound
 from ledger.registry.proving import MAX_RECORD_BYTES
-from ledger.registry.service import ClaimFound
 from ledger.terms import parse_terms
 
 Value: TypeAlias = dict[str, Any]

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from ledger.canonical import Object
 from ledger.manifests import Entry
 from ledger.tiles import Tile
+
+MAX_DIGESTS: Final = 10_000
+"""Digests in one look-up."""
+MAX_COPIES: Final = 16
+"""Entries of one manifest that are found by one digest of one kind: more copies say nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +296,8 @@ class Catalog(Protocol):
         """Returns up to `limit` entries from number `start` on, in order."""
 
     def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
-        """Returns all matches of each digest that has any, by leaf, entry, and kind in the order of ``Match``; at most
-        10,000 digests."""
+        """Returns the matches of each digest that has any, by leaf, entry, and kind in the order of ``Match``; of one
+        digest and kind in one manifest the first ``MAX_COPIES``.  At most ``MAX_DIGESTS`` digests."""
 
     def add_license(self, license_digest: bytes, terms: bytes, text: bytes) -> None:
         """Adds terms and their text; again changes nothing."""

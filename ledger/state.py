@@ -99,8 +99,11 @@ class ManifestState:
 
     @property
     def changed_at(self) -> tuple[int, ...]:
-        """The indices of all leaves that bear on this one, without the cases'."""
-        own = [i for i, _ in self.reviews] + [i for i, _ in self.withdrawals]
+        """The indices of all leaves that bear on this one, without the cases'; of several withdrawals the first of the
+        earliest."""
+        own = [i for i, _ in self.reviews]
+        if self.withdrawals:
+            own.append(min(self.withdrawals, key=lambda withdrawal: (withdrawal[1], withdrawal[0]))[0])
         return tuple(sorted(own + ([self.superseded_at] if self.superseded_at is not None else [])))
 
 

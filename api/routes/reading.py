@@ -159,7 +159,7 @@ def reviews(
     """Manifests that wait for a person, newest first, with the reasons; for the registry's own key."""
     if access.subject != running.registry.identity.did:
         raise RefusedError("only the registry's own people see what waits", code="forbidden")
-    found = running.registry.waiting(before, limit)
+    found = running.registry.reviews.waiting(before, limit)
     items = []
     for record, decision in found:
         header = running.registry.header(record)

@@ -18,8 +18,8 @@ from api.quota import Quota, network_of
 from api.routes.support import JSON, REVALIDATE, Answering, DigestPath, Registry, body_of
 from ledger.encoding import digest_decode
 from ledger.errors import MalformedError, RefusedError
+from ledger.ports import MAX_DIGESTS
 from ledger.registry.proving import prove
-from ledger.registry.service import MAX_DIGESTS
 
 router = APIRouter(tags=["resolve"])
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from ledger.library.licenses import Line
-from ledger.registry.service import LIVE
+from ledger.registry.claims import LIVE
 
 Value: TypeAlias = Mapping[str, Any]
 Word: TypeAlias = Literal["yes", "conditions", "no", "unsettled", "unknown"]

@@ -3,12 +3,16 @@
 A creator asks for a token on its own listed manifests; the registry checks the request against state and terms,
 reserves a random status slot for ever, signs, logs the token's digest and keeps the rest off the log.  A status list is
 logged when its array changes, before anything that depends on it.
+
+A list is known by its number, and keeps the address it was first logged under: tokens name it, also after the issuer's
+address has changed.  A new address gets numbers of its own.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ledger.canonical import Object
@@ -19,7 +23,7 @@ from ledger.ports import ManifestRecord, TokenRecord
 from ledger.registry.proving import carried_indices, carry, carry_anchors
 from ledger.registry.service import DAY, Registry
 from ledger.terms import Terms
-from ledger.tokens.attribution import Licensee, Price, issue, parse_token
+from ledger.tokens.attribution import Licensee, Price, SdJwt, issue, parse_token
 from ledger.tokens.bundle import format_token_bundle
 from ledger.tokens.claims import Attribution, AttributionToken, TokenManifest
 from ledger.tokens.files import decode_files, encode_files, files_root
@@ -35,6 +39,7 @@ from ledger.tokens.status import (
 MAX_MANIFESTS: Final = 64
 MONTH_DAYS: Final = 31
 SLOT_TRIES: Final = 64
+TRIES_PER_LIST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Grants:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self._status_lock = threading.Lock()
 
     def issue(self, request: GrantRequest, subject: str) -> TokenRecord:
         """Issues and logs a token for the creator `subject`.
@@ -64,7 +70,12 @@ class Grants:
         Raises:
             NotFoundError: no such public manifest.
             RefusedError: ``forbidden``, ``not-listed``, ``use-refused``, ``audience``, ``expiry``, ``files``.
+            MalformedError: a claim breaks its rule.
         """
+        with self.registry.turns.of(subject):
+            return self._issue(request, subject)
+
+    def _issue(self, request: GrantRequest, subject: str) -> TokenRecord:
         now = self.registry.clock()
         if not 1 <= len(request.manifests) <= MAX_MANIFESTS or list(request.manifests) != sorted(
             set(request.manifests)
@@ -78,18 +89,20 @@ class Grants:
         terms, _ = self.registry.terms(records[0].license)
         _check_permission(request, terms, now)
         files = self._files(request, records)
+        token = self._token(request, records, terms, files, now)
+        self._sign(request, token)  # a claim that breaks its rule costs no slot
         number, slot = self._reserve()
-        token = self._token(
-            request, records, terms, files, status_uri(self.registry.identity.issuer, number), slot, now
-        )
-        salts = [self.registry.entropy(16) for given in (request.licensee, request.price) if given is not None]
-        sd_jwt = issue(
-            token, self.registry.identity.token_key, licensee=request.licensee, price=request.price, salts=salts
-        )
+        sd_jwt = self._sign(request, replace(token, status_uri=self._uri(number), status_index=slot))
         logged = self.registry.log.append(self.registry.sign("token", {"token": digest_encode(sd_jwt.digest)}))
         record = TokenRecord(sd_jwt.digest, logged.index, subject, sd_jwt.text, encode_files(files), number, slot)
         self.registry.catalog.add_token(record)
         return record
+
+    def _sign(self, request: GrantRequest, token: AttributionToken) -> SdJwt:
+        salts = [self.registry.entropy(16) for given in (request.licensee, request.price) if given is not None]
+        return issue(
+            token, self.registry.identity.token_key, licensee=request.licensee, price=request.price, salts=salts
+        )
 
     def _record(self, leaf: int, subject: str) -> ManifestRecord:
         record, state = self.registry.manifest(leaf)
@@ -116,19 +129,28 @@ class Grants:
             raise RefusedError(f"{what} is not among the listed files of these manifests", code="files", field="files")
         return sorted(wanted)
 
+    def _lists(self) -> dict[int, str]:
+        """Returns the address of each list that was logged, by its number."""
+        with self.registry.log.fold_lock:
+            return {int(uri.rpartition("/")[2]): uri for uri in self.registry.log.fold.statuses}
+
+    def _uri(self, number: int) -> str:
+        return self._lists().get(number, status_uri(self.registry.identity.issuer, number))
+
     def _reserve(self) -> tuple[int, int]:
         """Reserves a random slot; a list is left when random tries keep hitting taken slots, at about half full."""
-        catalog, number = self.registry.catalog, 0
-        with self.registry.log.fold_lock:
-            prefix = status_uri(self.registry.identity.issuer, 0)[:-1]
-            number = max((int(uri[len(prefix) :]) for uri in self.registry.log.fold.statuses), default=0)
+        lists = self._lists()
+        following = max(lists, default=-1) + 1
+        own = [number for number, uri in lists.items() if uri == status_uri(self.registry.identity.issuer, number)]
+        number = max(own, default=following)
         for tries in range(1, SLOT_TRIES + 1):
             slot = int.from_bytes(self.registry.entropy(4), "big") % STATUS_COUNT
-            if catalog.reserve_status(number, slot):
-                self._log_status(number)
+            if self.registry.catalog.reserve_status(number, slot):
+                with self._status_lock:
+                    self._log_status(number)
                 return number, slot
-            if tries % 8 == 0:
-                number += 1
+            if tries % TRIES_PER_LIST == 0:
+                number = max(number + 1, following)
         raise BackendError("no free status slot was found")
 
     def array(self, number: int) -> bytes:
@@ -138,13 +160,19 @@ class Grants:
             array = with_status(array, slot, value)
         return array
 
-    def _log_status(self, number: int) -> None:
-        uri, digest = status_uri(self.registry.identity.issuer, number), sha256(self.array(number))
+    def _log_status(self, number: int) -> tuple[int, str]:
+        """Logs a list if its array changed; returns its leaf and the signed list.  Under ``_status_lock``: of two
+        changes at once, the array that is logged last is the one with both."""
+        uri, array = self._uri(number), self.array(number)
         with self.registry.log.fold_lock:
             logged = self.registry.log.fold.statuses.get(uri)
-        if logged is None or logged[1].digest != digest:
-            body: Object = {"uri": uri, "bits": STATUS_BITS, "count": STATUS_COUNT, "digest": digest_encode(digest)}
-            self.registry.log.append(self.registry.sign("status", body))
+        if logged is not None and logged[1].digest == sha256(array):
+            leaf = logged[0]
+        else:
+            digest = digest_encode(sha256(array))
+            body: Object = {"uri": uri, "bits": STATUS_BITS, "count": STATUS_COUNT, "digest": digest}
+            leaf = self.registry.log.append(self.registry.sign("status", body)).index
+        return leaf, sign_status_list(uri, array, self.registry.clock(), self.registry.identity.token_key)
 
     def set_status(self, token: bytes, value: int, subject: str) -> None:
         """Sets the status of a token (0 valid, 1 revoked, 2 suspended, 3 refused) and logs the changed list.
@@ -156,16 +184,16 @@ class Grants:
         if subject != self.registry.identity.did:
             raise RefusedError("only the registry changes a token's status", code="forbidden")
         record = self.token(token)
-        self.registry.catalog.set_status(record.status_list, record.status_index, value)
-        self._log_status(record.status_list)
+        with self._status_lock:
+            self.registry.catalog.set_status(record.status_list, record.status_index, value)
+            self._log_status(record.status_list)
 
     def status_list(self, number: int) -> str:
         """Returns a signed status list of now. Raises NotFoundError for one that was never logged."""
-        uri = status_uri(self.registry.identity.issuer, number)
-        with self.registry.log.fold_lock:
-            if uri not in self.registry.log.fold.statuses:
-                raise NotFoundError(f"no status list {number}")
-        return sign_status_list(uri, self.array(number), self.registry.clock(), self.registry.identity.token_key)
+        if number not in self._lists():
+            raise NotFoundError(f"no status list {number}")
+        with self._status_lock:
+            return self._log_status(number)[1]
 
     def token(self, digest: bytes) -> TokenRecord:
         """Returns a token. Raises NotFoundError."""
@@ -177,18 +205,18 @@ class Grants:
     def bundle(self, record: TokenRecord) -> bytes:
         """Returns the ``*.token.json`` of a token: all that verifies it with the server off."""
         sd_jwt = parse_token(record.sd_jwt)
-        self._log_status(record.status_list)
-        head, fold = self.registry.log.head, self.registry.log.fold
-        uri = sd_jwt.token.status_uri
-        with self.registry.log.fold_lock:
-            extra = [record.leaf, fold.statuses[uri][0]]
-            indices = carried_indices(fold, [m.index for m in sd_jwt.token.manifests], head.size, extra)
+        with self._status_lock:
+            status_leaf, status_list = self._log_status(record.status_list)
+        head = self.registry.log.head
+        indices = carried_indices(
+            self.registry, [m.index for m in sd_jwt.token.manifests], head.size, [record.leaf, status_leaf]
+        )
         return format_token_bundle(
             sd_jwt,
             decode_files(record.files),
             head.note,
             carry(self.registry, indices, head.size),
-            self.status_list(record.status_list),
+            status_list,
             carry_anchors(self.registry, record.leaf, head.size),
         )
 
@@ -198,8 +226,6 @@ class Grants:
         records: Sequence[ManifestRecord],
         terms: Terms,
         files: Sequence[bytes],
-        uri: str,
-        slot: int,
         now: int,
     ) -> AttributionToken:
         headers: list[Header] = [self.registry.header(record) for record in records]
@@ -212,11 +238,11 @@ class Grants:
             iat=now,
             exp=request.expires_at,
             holder=request.holder,
-            status_index=slot,
-            status_uri=uri,
+            status_index=0,
+            status_uri=status_uri(self.registry.identity.issuer, 0),
             license_id=terms.license_id,
             license_digest=terms.digest,
-            uses=request.uses,
+            uses=tuple(sorted(set(request.uses))),
             audience=request.audience,
             purpose=request.purpose,
             attribution=tuple(attribution[creator] for creator in sorted(attribution)),

@@ -55,8 +55,8 @@ def store(payload: Payload, blobs: BlobStore) -> bytes:
     return entries
 
 
-def enter(payload: Payload, entries: bytes, leaf: int, received_at: int, catalog: Catalog) -> None:
-    """Enters a logged payload into the catalog."""
+def enter(payload: Payload, entries: bytes, leaf: int, received_at: int, catalog: Catalog) -> ManifestRecord:
+    """Enters a logged payload into the catalog; returns its record."""
     header = payload.header
     catalog.add_license(header.license_digest, payload.terms.data, payload.text)
     record = ManifestRecord(
@@ -70,6 +70,7 @@ def enter(payload: Payload, entries: bytes, leaf: int, received_at: int, catalog
         received_at,
     )
     catalog.add_manifest(record, payload.entries)
+    return record
 
 
 def load(manifest: bytes, entries: bytes, blobs: BlobStore) -> Payload:
@@ -94,23 +95,32 @@ def rebuild(leaves: Iterable[ManifestState], blobs: BlobStore, catalog: Catalog,
     """Enters every payload of `leaves` whose blobs are there; returns the leaves that were entered.
 
     Reads all blobs once to find which array of entries belongs to which header: only the log and the blobs are needed.
+    It does so only for a header that the leaf's own party stored: anybody may log the digest of somebody else's blob.
     """
-    wanted = {leaf.index: leaf for leaf in leaves if blobs.has(leaf.manifest)}
-    if not wanted:
+    headers = [(leaf, header) for leaf in leaves if (header := _own_header(leaf, blobs)) is not None]
+    if not headers:
         return []
     roots = _entries_by_root(blobs)
     entered = []
-    for index, leaf in sorted(wanted.items()):
+    for leaf, header in headers:
+        entries = roots.get((header.entries_root, header.entry_count))
+        if entries is None:
+            continue
         try:
-            header = read_header(parse(blobs.get(leaf.manifest), "header", MAX_HEADER_BYTES))
-            entries = roots.get((header.entries_root, header.entry_count))
-            if entries is None or header.creator_id != leaf.by:
-                continue
-            enter(load(leaf.manifest, entries, blobs), entries, index, now, catalog)
+            enter(load(leaf.manifest, entries, blobs), entries, leaf.index, now, catalog)
         except (MalformedError, NotFoundError):
             continue
-        entered.append(index)
+        entered.append(leaf.index)
     return entered
+
+
+def _own_header(leaf: ManifestState, blobs: BlobStore) -> Header | None:
+    """Returns the header that a manifest leaf names, if it is stored and is of the party that logged it."""
+    try:
+        header = read_header(parse(blobs.get(leaf.manifest), "header", MAX_HEADER_BYTES))
+    except (MalformedError, NotFoundError):
+        return None
+    return header if header.creator_id == leaf.by else None
 
 
 def _entries_by_root(blobs: BlobStore) -> dict[tuple[bytes, int], bytes]:

@@ -1,7 +1,8 @@
 """Making proof bundles: which leaves, paths and anchors a claim needs (docs/format.md, section 6).
 
-Carried are the policies, all key leaves of every party that speaks in the bundle, the manifest leaf, what changed its
-state, and the rivals' manifest leaves with their reviews.  Nothing is verified here: whoever gets a bundle verifies it.
+Carried are the policies, the manifest leaf, what changed its state, the rivals' manifest leaves with their reviews, and
+of every key that signed any of these the leaves that added and revoked it.  Nothing is verified here: whoever gets a
+bundle verifies it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from ledger.evidence import CarriedAnchor, CarriedLeaf
 from ledger.ports import AnchorRow
 from ledger.proof import Claim, format_proof
 from ledger.receipt import parse_record
-from ledger.registry.service import LIVE, Registry
+from ledger.registry.claims import LIVE
+from ledger.registry.service import Registry
 from ledger.state import Fold
 from ledger.statements import parse_statement
 
@@ -48,49 +50,62 @@ def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
         best.match.leaf,
     )
     head = registry.log.head
-    with registry.log.fold_lock:
-        indices = _with_rivals(registry.log.fold, best.match.leaf, rivals[:MAX_RIVALS], head.size)
+    indices = _with_rivals(registry, best.match.leaf, rivals[:MAX_RIVALS], head.size)
     leaves = carry(registry, indices, head.size)
     return format_proof(digest, kind, claim, head.note, leaves, carry_anchors(registry, best.match.leaf, head.size))
 
 
-def _with_rivals(fold: Fold, leaf: int, rivals: Iterable[int], size: int) -> list[int]:
+def _with_rivals(registry: Registry, leaf: int, rivals: Iterable[int], size: int) -> list[int]:
     """Returns what a proof of `leaf` carries, and of its rivals as much as leaves it a proof.
 
     Whoever has more keys and cases than fit is left out: else anybody could log so many that no proof can be read.
     """
     chosen = [leaf]
-    indices = carried_indices(fold, chosen, size)
+    indices = carried_indices(registry, chosen, size)
     for rival in rivals:
-        more = carried_indices(fold, [*chosen, rival], size)
+        more = carried_indices(registry, [*chosen, rival], size)
         if len(more) - len(indices) <= MAX_RIVAL_LEAVES:
             chosen, indices = [*chosen, rival], more
     return indices
 
 
-def carried_indices(fold: Fold, manifests: Iterable[int], size: int, extra: Iterable[int] = ()) -> list[int]:
+def carried_indices(registry: Registry, manifests: Iterable[int], size: int, extra: Iterable[int] = ()) -> list[int]:
     """Returns the leaves below `size` that a bundle about `manifests` (and the leaves `extra`) carries, ascending."""
-    indices = {index for index, _ in fold.policies} | set(extra)
-    parties = {fold.registry}
-    todo, seen = list(manifests), set()
+    with registry.log.fold_lock:
+        fold = registry.log.fold
+        indices = {index for index, _ in fold.policies} | set(extra) | _about(fold, manifests)
+    carried: set[int] = set()
+    while new := {i for i in indices if i < size} - carried:
+        signers = {(s.by, s.key) for s in (parse_statement(registry.log.leaf(i)) for i in new)}
+        carried |= new
+        with registry.log.fold_lock:
+            indices = {i for signer in signers for i in _key_leaves(registry.log.fold, *signer)}
+    return sorted(carried)
+
+
+def _about(fold: Fold, manifests: Iterable[int]) -> set[int]:
+    """Returns manifest leaves with all that changed their state, and the manifests whose listing ended them."""
+    indices: set[int] = set()
+    todo = list(manifests)
     while todo:
         leaf = todo.pop()
         state = fold.manifests.get(leaf)
-        if state is None or leaf in seen:
+        if state is None or leaf in indices:
             continue
-        seen.add(leaf)
-        parties.add(state.by)
         indices |= {leaf, *state.changed_at}
         todo += _successors(fold, leaf)
         for opened in state.cases:
             case = fold.cases[opened]
             moves = {i for i in (case.held, case.decided) if i is not None}
             if moves:  # a case that is only opened changes nothing, and anybody may open thousands
-                parties.add(case.by)
                 indices |= {opened, *moves}
-    for party in parties:
-        indices |= set(fold.key_leaves.get(party or "", ()))
-    return sorted(i for i in indices if i < size and i not in fold.void)
+    return indices
+
+
+def _key_leaves(fold: Fold, by: str, key: str) -> list[int]:
+    """Returns the leaves that added and revoked a key: nothing else bears on what it signed."""
+    state = fold.keys.get(by, {}).get(key)
+    return [] if state is None else [i for i in (state.added, state.revoked) if i is not None and i >= 0]
 
 
 def _successors(fold: Fold, leaf: int) -> list[int]:

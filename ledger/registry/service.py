@@ -1,18 +1,18 @@
-"""A registry's use cases: publish, speak, resolve, prove, review.  Knows ports only.
+"""A registry over its stores: publishing, speaking, erasing, and reading what is public.  Knows ports only.
 
 Order of a publication: cheap checks → blobs → log → catalog → review by rule.  A crash between two of them is finished
-by ``Registry.open``, which looks for logged manifests that are not in the catalog, or have no review though a rule
-decides them.  Nothing here asks the network; the anchoring of heads is :mod:`ledger.registry.anchoring`, the issuing of
-tokens :mod:`ledger.registry.grants`.
+when the registry is opened: it looks for logged manifests that are not in the catalog, or have no review though a rule
+decides them.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.claims` (who claims a file),
+:mod:`ledger.registry.reviews`, :mod:`ledger.registry.proving`, :mod:`ledger.registry.grants` (tokens) and
+:mod:`ledger.registry.anchoring`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Final
 
 from ledger.canonical import Object, parse
@@ -21,12 +21,13 @@ from ledger.errors import ConflictError, NotFoundError, RefusedError
 from ledger.keys import SigningKey
 from ledger.manifests import Entry, Header, parse_manifest, read_entry, read_header
 from ledger.merkle import Tree, leaf_hashes
-from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, ManifestRecord, Match, TileStore
+from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
-from ledger.registry.listing import RULES_DIGEST, Decision, Outcome, decide
+from ledger.registry.claims import ClaimFound, Claims, hidden
+from ledger.registry.listing import RULES_DIGEST, Decision, decide
 from ledger.registry.log import Log, Logged
-from ledger.registry.lookalikes import LookAlikes
-from ledger.state import ManifestState
+from ledger.registry.reviews import Reviews
+from ledger.registry.turns import Turns
 from ledger.statements import (
     DisputeBody,
     IdentityBody,
@@ -45,13 +46,11 @@ from ledger.statements import (
 )
 from ledger.terms import Terms, parse_terms, verify_text
 
-MAX_DIGESTS: Final = 10_000
-MAX_CLAIMS: Final = 100
-MAX_DEAD_CLAIMS: Final = 10
-LIVE: Final = ("listed", "disputed", "withdrawing")
 CREATORS_SAY: Final = (KeyAddBody, KeyRevokeBody, ManifestBody, WithdrawBody, DisputeBody, TrainingBody, RecordBody)
 REGISTRY_SAYS: Final = (KeyAddBody, KeyRevokeBody, ReviewBody, DisputeBody, IdentityBody, PolicyBody, RecordBody)
 DAY: Final = 86_400
+MAX_KEYS: Final = 64
+MAX_RECOVERED_KEYS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +74,6 @@ class Receipt:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimFound:
-    """One claim on a digest: which entry of which manifest, its state, and whether others claim the same file."""
-
-    match: Match
-    record: ManifestRecord
-    header: Header
-    entry: Entry
-    terms: Terms
-    state: str
-    contested: bool
-    identity: str | None
-
-
 class Registry:
     """One registry over its stores; safe to use from several threads."""
 
@@ -109,11 +94,12 @@ class Registry:
         self.clock = clock
         self.entropy = entropy
         self.log = Log(identity.origin, identity.log_key, entries, tiles)
-        self._review_lock = threading.RLock()
-        self._look_alikes = LookAlikes(self.all_entries)
+        self.turns = Turns()
         self._entry_tree = lru_cache(maxsize=64)(self._make_entry_tree)
         self._terms = lru_cache(maxsize=1024)(self._read_terms)
         self._header = lru_cache(maxsize=4096)(_read_header)
+        self._claims = Claims(self.log, catalog, self.header, self._terms)
+        self.reviews = Reviews(self.log, catalog, self.all_entries, self.sign)
         try:
             self._open()
         except BaseException:
@@ -156,12 +142,14 @@ class Registry:
             leaves = list(self.log.fold.manifests.values())
         missing = [m for m in leaves if self.catalog.manifest(m.index) is None and not _erased(m.review)]
         entered = payloads.rebuild(missing, self.blobs, self.catalog, self.clock())
+        for index in entered:
+            self.reviews.entered(index, self.all_entries(index))
         for leaf in leaves:
             record = self.catalog.manifest(leaf.index)
             if record is not None and _erased(leaf.review):
                 self._erase(record)
             elif record is not None and leaf.review is None:
-                self._review_by_rule(record)
+                self.reviews.by_rule(record, self.all_entries(leaf.index))
         return entered
 
     def rebuild(self) -> list[int]:
@@ -200,15 +188,16 @@ class Registry:
             header.license_url,
         ):
             raise RefusedError("the terms are not those the header names", code="terms-digest", field="terms")
-        self._check_place(header, statement)
         payload = payloads.Payload(header, read.entries, license_, text)
-        entries = payloads.store(payload, self.blobs)
-        logged = self.log.append(statement)
-        if self.catalog.manifest(logged.index) is None:
-            payloads.enter(payload, entries, logged.index, self.clock(), self.catalog)
-        record = self.catalog.manifest(logged.index)
-        assert record is not None
-        return Receipt(logged, header.digest, self._review_by_rule(record))
+        with self.turns.of(subject):
+            self._check_place(header, statement)
+            entries = payloads.store(payload, self.blobs)
+            logged = self.log.append(statement)
+            record = self.catalog.manifest(logged.index)
+            if record is None:
+                record = payloads.enter(payload, entries, logged.index, self.clock(), self.catalog)
+                self.reviews.entered(logged.index, read.entries)
+            return Receipt(logged, header.digest, self.reviews.by_rule(record, read.entries))
 
     def _check_place(self, header: Header, statement: Statement) -> None:
         assert isinstance(statement.body, ManifestBody)
@@ -236,25 +225,76 @@ class Registry:
         """Logs any statement that `subject` may make: creators their own, the registry its reviews and decisions.
 
         Raises:
-            RefusedError: ``forbidden``, ``notice`` (a withdrawal before its notice is over), ``void``, ``key-invalid``.
+            RefusedError: ``forbidden``, ``notice`` (a withdrawal before its notice is over), ``not-listable``,
+                ``too-many-keys``, ``void``, ``key-invalid``.
         """
         statement = verify_statement(parse_statement(data))
         allowed = REGISTRY_SAYS if subject == self.identity.did else CREATORS_SAY
         if statement.by != subject or not isinstance(statement.body, allowed):
             raise RefusedError(f"{subject} may not make this statement", code="forbidden", field="statement")
-        if isinstance(statement.body, WithdrawBody):
-            self._check_notice(statement.body)
-        logged = self.log.append(statement)
+        with self._turn_of(statement):
+            self._check_now(statement)
+            logged = self.log.append(statement)
+            body = statement.body
+            if isinstance(body, ReviewBody) and body.outcome == "erased":
+                record = self.catalog.manifest(body.leaf)
+                if record is not None:
+                    self._erase(record)
+        return logged
+
+    def _turn_of(self, statement: Statement) -> AbstractContextManager[None]:
+        """Whose manifests a statement is about: its creator's; an erasure may concern what others share."""
         body = statement.body
         if isinstance(body, ReviewBody) and body.outcome == "erased":
-            record = self.catalog.manifest(body.leaf)
-            if record is not None:
-                self._erase(record)
-        return logged
+            return self.turns.of_all()
+        if isinstance(body, WithdrawBody | ReviewBody | DisputeBody):
+            with self.log.fold_lock:
+                manifest = self.log.fold.manifests.get(body.leaf)
+            if manifest is not None:
+                return self.turns.of(manifest.by)
+        return self.turns.of(statement.by)
+
+    def _check_now(self, statement: Statement) -> None:
+        """Refuses what the state of this moment does not allow, beyond what would be void in any log."""
+        match statement.body:
+            case WithdrawBody() as body:
+                self._check_notice(body)
+            case KeyAddBody():
+                self._check_keys(statement)
+            case ReviewBody() as body if body.outcome == "listed":
+                self._check_listing(body.leaf)
+            case _:
+                pass
+
+    def _check_keys(self, statement: Statement) -> None:
+        """Bounds a party's keys, revoked ones included: whoever verifies a statement reads where its keys come from."""
+        with self.log.fold_lock:
+            keys = self.log.fold.keys.get(statement.by, {})
+        signer = keys.get(statement.key)
+        most = MAX_RECOVERED_KEYS if signer is not None and signer.recovery else MAX_KEYS
+        if len(keys) >= most:
+            raise RefusedError(
+                f"{statement.by} has had {len(keys)} keys; a recovery key may add up to {MAX_RECOVERED_KEYS}, "
+                f"any other up to {MAX_KEYS}",
+                code="too-many-keys",
+                field="statement.key",
+            )
+
+    def _check_listing(self, leaf: int) -> None:
+        """A person decides what waits; what a rule rejects, or nobody can look at, nobody lists."""
+        if self.catalog.manifest(leaf) is None:
+            raise RefusedError(
+                f"the registry has no payload of leaf {leaf} that could be listed", code="not-listable", field="leaf"
+            )
+        decision = decide(self.all_entries(leaf), [])
+        if decision.outcome == "reject":
+            raise RefusedError(
+                f"leaf {leaf} is rejected by rule: {decision.reasons[0]}", code="not-listable", field="leaf"
+            )
 
     def _erase(self, record: ManifestRecord) -> None:
         payloads.erase(record, self.blobs, self.catalog)
-        self._look_alikes.forget(record.leaf)
+        self.reviews.erased(record.leaf)
 
     def _check_notice(self, body: WithdrawBody) -> None:
         record = self.catalog.manifest(body.leaf)
@@ -266,119 +306,14 @@ class Registry:
                 f"the license's notice runs until {time_encode(earliest)}", code="notice", field="effective_at"
             )
 
-    # -- review
-
-    def _review_by_rule(self, record: ManifestRecord) -> Decision:
-        """Decides by rule what can be and logs the review; returns the decision, or what a review said earlier.
-
-        One at a time: of two that collide and come at once, the second must see the first one listed.
-        """
-        with self._review_lock:
-            decision = self.decide(record)
-            with self.log.fold_lock:
-                state = self.log.fold.manifests.get(record.leaf)
-                review = None if state is None else state.review
-            if review is not None:
-                outcome: Outcome = "list" if review.outcome == "listed" else "reject"
-                return decision if decision.outcome == outcome else Decision(outcome, ())
-            if state is not None and decision.outcome != "wait":
-                listed = decision.outcome == "list"
-                body: Object = {
-                    "leaf": record.leaf,
-                    "outcome": "listed" if listed else "rejected",
-                    "visibility": "public" if listed else None,
-                    "evidence": None,
-                }
-                self.log.append(self.sign("review", body))
-            return decision
-
-    def decide(self, record: ManifestRecord) -> Decision:
-        """Returns what the rules say of a manifest now."""
-        entries = self.all_entries(record.leaf)
-        digests = list({digest for entry in entries for _, digest in entry.digests})
-        rivals: list[tuple[bytes, int]] = []
-        for at in range(0, len(digests), MAX_DIGESTS):
-            for digest, matches in self.catalog.find(digests[at : at + MAX_DIGESTS]).items():
-                rivals += [(digest, m.leaf) for m in matches if self._is_live_rival(m, record.by)]
-        with self.log.fold_lock:
-            others = [m.index for m in self.log.fold.manifests.values() if m.by != record.by and self._is_live(m.index)]
-        return decide(entries, sorted(set(rivals)), [] if rivals else self._look_alikes.find(entries, others))
-
-    def _is_live(self, leaf: int) -> bool:
-        return self.log.fold.manifest_state(leaf) in LIVE
-
-    def _is_live_rival(self, match: Match, by: str) -> bool:
-        with self.log.fold_lock:
-            other = self.log.fold.manifests.get(match.leaf)
-            return (
-                other is not None and other.by != by and self.log.fold.manifest_state(match.leaf, match.entry) in LIVE
-            )
-
-    def waiting(self, before: int | None = None, limit: int = 100) -> list[tuple[ManifestRecord, Decision]]:
-        """Returns the manifests that wait for a person, newest first, with the reasons."""
-        found: list[tuple[ManifestRecord, Decision]] = []
-        while len(found) < limit:
-            records = self.catalog.manifests(before, 100)
-            for record in records:
-                with self.log.fold_lock:
-                    logged = self.log.fold.manifest_state(record.leaf) == "logged"
-                if logged and len(found) < limit:
-                    found.append((record, self.decide(record)))
-            if len(records) < 100:
-                break
-            before = records[-1].leaf
-        return found
-
     # -- reading
 
     def claims(self, digests: Sequence[bytes], leaf: int | None = None) -> dict[bytes, list[ClaimFound]]:
         """Returns the public claims on each digest (in manifest `leaf` only, if given).
 
-        Live ones come first, at most 100, then at most 10 others, each group oldest first: what nobody listed never
-        hides what somebody did.
+        Live ones come first.  Raises RefusedError (``too-many``) beyond 10,000 digests.
         """
-        if len(digests) > MAX_DIGESTS:
-            raise RefusedError(f"at most {MAX_DIGESTS} digests per request", code="too-many", field="digests")
-        found: dict[bytes, list[ClaimFound]] = {digest: [] for digest in digests}
-        for digest, matches in self.catalog.find(digests).items():
-            places: dict[tuple[int, int], Match] = {}
-            for match in matches:
-                if leaf in (None, match.leaf):
-                    places.setdefault((match.leaf, match.entry), match)
-            live: list[Match] = []
-            dead: list[Match] = []
-            with self.log.fold_lock:
-                for match in places.values():
-                    state = self.log.fold.manifest_state(match.leaf, match.entry)
-                    (live if state in LIVE else dead).append(match)
-            for group, most in ((live, MAX_CLAIMS), (dead, MAX_DEAD_CLAIMS)):
-                public = (claim for match in group if (claim := self._claim(match)) is not None)
-                found[digest] += islice(public, most)
-        return found
-
-    def _claim(self, match: Match) -> ClaimFound | None:
-        record = self.catalog.manifest(match.leaf)
-        with self.log.fold_lock:
-            leaf = self.log.fold.manifests.get(match.leaf)
-            state = self.log.fold.manifest_state(match.leaf, match.entry)
-            level = self.log.fold.identities.get(record.by) if record else None
-        if record is None or leaf is None or _hidden(leaf):
-            return None
-        entry = read_entry(parse(self.catalog.entry(match.leaf, match.entry), "entry", payloads.MAX_ENTRY_BYTES))
-        return ClaimFound(
-            match,
-            record,
-            self._header(record.header),
-            entry,
-            self._terms(record.license),
-            state,
-            state == "listed" and self._is_contested(entry, record.by),
-            level[1].level if level else None,
-        )
-
-    def _is_contested(self, entry: Entry, by: str) -> bool:
-        found = self.catalog.find([digest for _, digest in entry.digests])
-        return any(self._is_live_rival(match, by) for matches in found.values() for match in matches)
+        return self._claims.find(digests, leaf)
 
     def terms(self, license_digest: bytes) -> tuple[Terms, bytes]:
         """Returns terms and their text. Raises NotFoundError."""
@@ -404,7 +339,7 @@ class Registry:
         with self.log.fold_lock:
             state = self.log.fold.manifests.get(leaf)
             name = self.log.fold.manifest_state(leaf)
-        if record is None or state is None or _hidden(state):
+        if record is None or state is None or hidden(state):
             raise NotFoundError(f"no public manifest at leaf {leaf}")
         return record, name
 
@@ -428,11 +363,6 @@ class Registry:
 
 def _read_header(data: bytes) -> Header:
     return read_header(parse(data, "header", payloads.MAX_HEADER_BYTES))
-
-
-def _hidden(manifest: ManifestState) -> bool:
-    """Whether the latest listing was not for the public; taking it off the list opens it to nobody."""
-    return manifest.visibility in ("invite", "private")
 
 
 def _erased(review: ReviewBody | None) -> bool:

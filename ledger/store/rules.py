@@ -6,16 +6,15 @@ state does not allow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
 from ledger.encoding import HASH_BYTES
 from ledger.errors import BackendError, ConflictError, NotFoundError, RefusedError
 from ledger.manifests import Entry
-from ledger.ports import Head
+from ledger.ports import MAX_COPIES, MAX_DIGESTS, Head
 from ledger.tiles import Tile, format_path
-
-MAX_FIND: Final = 10_000
 
 KINDS: Final = ("provenance", "published", "content")
 """The kinds of file digest in their order; a kind is stored as its position, from 1 (docs/format.md, section 7)."""
@@ -47,8 +46,8 @@ def check_limit(limit: int) -> None:
 
 def check_find(digests: Sequence[bytes]) -> None:
     """Checks the number of digests looked up at once."""
-    if len(digests) > MAX_FIND:
-        raise ValueError(f"at most {MAX_FIND} digests are looked up at once, not {len(digests)}")
+    if len(digests) > MAX_DIGESTS:
+        raise ValueError(f"at most {MAX_DIGESTS} digests are looked up at once, not {len(digests)}")
 
 
 def check_digest(digest: bytes) -> None:
@@ -64,12 +63,18 @@ def check_status(value: int) -> None:
 
 
 def lookup_rows(leaf: int, entries: Sequence[Entry]) -> list[tuple[bytes, int, int, int]]:
-    """Returns (digest, leaf, entry, kind) of all entries, sorted: the order in which a database takes them fastest."""
-    return sorted(
-        (digest, leaf, number, KINDS.index(kind) + 1)
-        for number, entry in enumerate(entries)
-        for kind, digest in entry.digests
-    )
+    """Returns (digest, leaf, entry, kind) of all entries, sorted: the order in which a database takes them fastest.
+
+    Of one digest and kind the first ``MAX_COPIES`` entries, so that nobody makes one look-up return a whole manifest.
+    """
+    copies: Counter[tuple[bytes, str]] = Counter()
+    rows = []
+    for number, entry in enumerate(entries):
+        for kind, digest in entry.digests:
+            copies[digest, kind] += 1
+            if copies[digest, kind] <= MAX_COPIES:
+                rows.append((digest, leaf, number, KINDS.index(kind) + 1))
+    return sorted(rows)
 
 
 def no_leaf(index: int, size: int) -> NotFoundError:

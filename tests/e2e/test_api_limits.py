@@ -22,7 +22,7 @@ from api.routes.resolving import MAX_BATCH_BYTES
 from ledger.client import RegistryClient
 from ledger.encoding import digest_encode, sha256
 from ledger.errors import BackendError, ConflictError
-from ledger.registry.service import MAX_DIGESTS
+from ledger.ports import MAX_DIGESTS
 from tests.support.library import make_library, signing_key
 from tests.support.server import Server, running_server
 

@@ -25,7 +25,7 @@ from ledger.proof import verify_proof
 from ledger.registry.anchoring import Anchoring
 from ledger.registry.listing import MAX_REASONS, RULES, RULES_DIGEST, decide
 from ledger.registry.proving import prove
-from ledger.registry.service import Registry
+from ledger.registry.service import MAX_KEYS, Registry
 from ledger.statements import key_add_body, manifest_body, parse_statement, sign_statement
 from ledger.store.memory import MemoryCatalog, MemoryLog, MemoryTileStore
 from ledger.tiles import Tile
@@ -34,6 +34,7 @@ from tests.reference import tiles as reference_tiles
 from tests.simulator import (
     DAY,
     ORIGIN,
+    START,
     HandMadeLog,
     Library,
     World,
@@ -78,6 +79,11 @@ def assert_tiles(world: World) -> None:
 
 def _level(tile: Tile) -> int | str:
     return "entries" if tile.level < 0 else tile.level
+
+
+def revoke_body(old: SigningKey) -> Object:
+    """Returns the body that revokes a key from its leaf on."""
+    return {"op": "revoke", "key": old.did, "since": None}
 
 
 def copied(library: Library, creator: SigningKey) -> Library:
@@ -167,7 +173,7 @@ def test_the_rules_reject(world: World, changes: Object, reason: str) -> None:
     assert receipt.decision.outcome == "reject"
     assert receipt.decision.reasons == (f"bad.png: {reason}",)
     assert world.registry.log.fold.manifest_state(receipt.logged.index) == "ended"
-    assert world.registry.waiting() == []
+    assert world.registry.reviews.waiting() == []
     again = world.publish(bad)
     assert again.logged.index == receipt.logged.index
 
@@ -193,11 +199,11 @@ def test_a_collision_waits_for_a_person(world: World) -> None:
         (receipt.logged.index, "logged", False),
     ]
     assert verify_proof(prove(world.registry, found), world.trust()).leaf == first
-    ((record, decision),) = world.registry.waiting()
+    ((record, decision),) = world.registry.reviews.waiting()
     assert (record.leaf, decision.outcome) == (receipt.logged.index, "wait")
 
     world.review(receipt.logged.index, "listed")  # a person decides; both are contested from then on
-    assert world.registry.waiting() == []
+    assert world.registry.reviews.waiting() == []
     assert [(c.state, c.contested) for c in world.registry.claims([found])[found]] == [("listed", True)] * 2
 
 
@@ -356,7 +362,7 @@ def test_a_header_of_somebody_else_is_void_everywhere(world: World) -> None:
     pictures = library("pictures", EVA)
     theft = world.speak(MALLORY, "manifest", manifest_body(pictures.header.digest)).index
     mine = world.publish(pictures).logged.index
-    world.review(theft, "listed")
+    world.registry.log.append(world.registry.sign("review", review_body(theft, "listed", "public")))
     found = pictures.entries[0].published_hash
     assert [c.match.leaf for c in world.registry.claims([found])[found]] == [mine]
     with pytest.raises(NotFoundError):
@@ -414,13 +420,22 @@ def test_a_dispute(world: World) -> None:
 
 
 def test_nobody_makes_a_proof_unreadable(world: World) -> None:
-    """Strangers open cases, add keys and log copies; the proof of the original stays small."""
+    """Strangers open cases, add and change keys, and log copies; the proof of the original stays small."""
     pictures = library("pictures", EVA)
     leaf = world.publish(pictures).logged.index
-    for n in range(80):
-        world.speak(MALLORY, "key", key_add_body(MALLORY.did, key(f"mallory {n}"), recovery=False))
+    last = MALLORY
+    for n in range(MAX_KEYS - 1):
+        following = key(f"mallory {n}")
+        world.speak(MALLORY, "key", key_add_body(MALLORY.did, following, recovery=False), signer=last)
+        world.speak(MALLORY, "key", revoke_body(last), signer=following)
         world.speak(key(f"stranger {n}"), "dispute", dispute_body("open", leaf))
-    rival = world.publish(copied(pictures, MALLORY)).logged.index
+        last = following
+    with pytest.raises(RefusedError) as caught:
+        world.speak(MALLORY, "key", key_add_body(MALLORY.did, key("one more"), recovery=False), signer=last)
+    assert caught.value.code == "too-many-keys"
+    copy = copied(pictures, MALLORY)
+    statement = sign_statement("manifest", MALLORY.did, last, ORIGIN, manifest_body(copy.header.digest))
+    rival = world.registry.publish(copy.file(statement), copy.terms.data, copy.text, MALLORY.did).logged.index
     small = world.publish(copied(pictures, BOB)).logged.index
     data = prove(world.registry, pictures.entries[0].published_hash)
     result = verify_proof(data, world.trust())
@@ -429,6 +444,55 @@ def test_nobody_makes_a_proof_unreadable(world: World) -> None:
     assert {leaf, small} <= carried
     assert rival not in carried
     assert len(carried) < 10
+
+
+def test_a_proof_carries_the_keys_it_needs_and_no_others(world: World) -> None:
+    """Of a creator's keys those that signed, and those that signed for these; a case's stranger brings none."""
+    second, third, unused = (key(f"eva {word}") for word in ("second", "third", "unused"))
+    added = world.speak(EVA, "key", key_add_body(EVA.did, second, recovery=False)).index
+    world.speak(EVA, "key", key_add_body(EVA.did, unused, recovery=False))
+    then = world.speak(EVA, "key", key_add_body(EVA.did, third, recovery=False), signer=second).index
+    for n in range(5):
+        world.speak(MALLORY, "key", key_add_body(MALLORY.did, key(f"mallory {n}"), recovery=False))
+    pictures = library("pictures", EVA)
+    statement = sign_statement("manifest", EVA.did, third, ORIGIN, manifest_body(pictures.header.digest))
+    leaf = world.registry.publish(pictures.file(statement), pictures.terms.data, pictures.text, EVA.did).logged.index
+    review = leaf + 1
+    case = world.speak(MALLORY, "dispute", dispute_body("open", leaf)).index
+    hold = world.speak(world.identity.key, "dispute", dispute_body("hold", leaf, case)).index
+    revoked = world.speak(EVA, "key", revoke_body(second)).index
+    data = prove(world.registry, pictures.entries[0].published_hash)
+    assert [item["index"] for item in reading(data)["leaves"]] == [0, added, then, leaf, review, case, hold, revoked]
+    assert verify_proof(data, world.trust()).state == "disputed"
+
+
+def test_many_withdrawals_are_one(world: World) -> None:
+    """Only the first of the earliest counts, so only that one is carried."""
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    said = [
+        world.speak(EVA, "withdraw", {"leaf": leaf, "effective_at": time_encode(START + (40 + n) * DAY)}).index
+        for n in (3, 1, 2, 1, 5)
+    ]
+    data = prove(world.registry, pictures.entries[0].published_hash)
+    assert {item["index"] for item in reading(data)["leaves"]} & set(said) == {said[1]}
+    result = verify_proof(data, world.trust())
+    assert (result.state, world.registry.log.fold.manifests[leaf].effective_at) == ("withdrawing", START + 41 * DAY)
+
+
+def test_what_may_not_be_listed_is_not_listed(world: World) -> None:
+    """A person decides what waits, not what the rules reject, nor what the registry cannot look at."""
+    rejected = world.publish(Library.of(EVA, [entry("model", release_status="missing", releases=[])])).logged.index
+    unseen = world.speak(BOB, "manifest", manifest_body(digest("kept back"))).index
+    erased = world.publish(library("erased", BOB)).logged.index
+    world.review(erased, "erased")
+    for leaf in (rejected, unseen, erased):
+        size = world.registry.log.head.size
+        with pytest.raises(RefusedError) as caught:
+            world.review(leaf, "listed", "public")
+        assert caught.value.code == "not-listable"
+        assert world.registry.log.head.size == size
+    world.review(rejected, "rejected")
 
 
 def test_erasing_removes_the_payload_and_leaves_the_log(world: World) -> None:
@@ -482,7 +546,7 @@ def answers(registry: Registry, libraries: Sequence[Library]) -> list[object]:
     said: list[object] = []
     for claims in registry.claims(found).values():
         said += [(c.match, c.state, c.contested, c.header, c.entry, c.terms.digest) for c in claims]
-    return [*said, registry.waiting(), registry.catalog.licenses(None, 9)]
+    return [*said, registry.reviews.waiting(), registry.catalog.licenses(None, 9)]
 
 
 def test_everything_comes_back_from_leaves_and_blobs(world: World) -> None:
