@@ -282,6 +282,9 @@ class Registry:
 
     def _check_listing(self, leaf: int) -> None:
         """A person decides what waits; what a rule rejects, or nobody can look at, nobody lists."""
+        with self.log.fold_lock:
+            if leaf not in self.log.fold.manifests:
+                return  # void in any log
         if self.catalog.manifest(leaf) is None:
             raise RefusedError(
                 f"the registry has no payload of leaf {leaf} that could be listed", code="not-listable", field="leaf"
