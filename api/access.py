@@ -1,7 +1,8 @@
 """Who may write: bearer tokens, given for client assertions (docs/format.md, section 8; RFC 6749 and 7523).
 
 A token is 32 random bytes, stored as its SHA-256 only, for ten minutes and the scopes asked for.  Whoever holds a key
-of a party speaks for it; a recovery key gets the scope ``statement`` alone, enough to add and revoke keys.
+of a party speaks for it; a recovery key gets the scope ``statement`` alone, enough to add and revoke keys.  A token is
+good for as long as the key that asked for it: the log is asked at every use.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TOKEN_BYTES: Final = 32
 BEARER: Final = HTTPBearer(auto_error=False, description="A token from /oauth/token")
 """For OpenAPI only: it reads the header leniently, and we read it ourselves."""
 
+_RECOVERY_SCOPES = ("statement",)
 _FORM_FIELDS = ("grant_type", "client_assertion_type", "client_assertion", "scope")
 
 
@@ -81,7 +83,8 @@ def grant_access(running: Running, body: bytes) -> Grant:
     except (MalformedError, VerificationError) as e:
         raise ProblemError(_oauth_problem(e)) from e
     token = running.registry.entropy(TOKEN_BYTES)
-    running.registry.catalog.add_access(Access(sha256(token), assertion.subject, scopes, now + ACCESS_SECONDS))
+    access = Access(sha256(token), assertion.subject, assertion.key, scopes, now + ACCESS_SECONDS)
+    running.registry.catalog.add_access(access)
     return Grant(b64url_encode(token), scopes)
 
 
@@ -109,19 +112,22 @@ def _read_scopes(text: str) -> tuple[str, ...]:
 
 
 def _check_key(running: Running, assertion: Assertion, scopes: tuple[str, ...]) -> None:
+    if _counts(running, assertion.subject, assertion.key, scopes):
+        return
+    if _counts(running, assertion.subject, assertion.key, _RECOVERY_SCOPES):
+        raise MalformedError("a recovery key is given the scope statement only", code="invalid-scope", field="scope")
+    raise VerificationError(
+        f"{assertion.key} does not count for {assertion.subject} at {running.registry.log.head.size} leaves",
+        code="key-invalid",
+        field="client_assertion.kid",
+    )
+
+
+def _counts(running: Running, subject: str, key: str, scopes: tuple[str, ...]) -> bool:
+    """Returns whether `key` speaks for `subject` in `scopes` now."""
     with running.registry.log.fold_lock:
         fold = running.registry.log.fold
-        size = fold.size
-        signs = fold.key_valid(assertion.subject, assertion.key, size)
-        recovers = fold.key_valid(assertion.subject, assertion.key, size, for_key_statement=True)
-    if not recovers:
-        raise VerificationError(
-            f"{assertion.key} does not count for {assertion.subject} at {size} leaves",
-            code="key-invalid",
-            field="client_assertion.kid",
-        )
-    if not signs and scopes != ("statement",):
-        raise MalformedError("a recovery key is given the scope statement only", code="invalid-scope", field="scope")
+        return fold.key_valid(subject, key, fold.size, for_key_statement=scopes == _RECOVERY_SCOPES)
 
 
 def _oauth_problem(error: TrainmarkError) -> Problem:
@@ -155,6 +161,7 @@ def require(scope: str) -> Callable[..., Access]:
         access = running.registry.catalog.access(digest, running.registry.clock())
         if access is None:
             raise _unauthorized("invalid-token", "the token is unknown or has expired; ask for a new one")
+        check_access(running, access)
         if scope not in access.scopes:
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
             raise ProblemError(Problem(403, "insufficient-scope", f"the scope {scope} is needed", None, headers))
@@ -164,6 +171,18 @@ def require(scope: str) -> Callable[..., Access]:
         return access
 
     return access_of
+
+
+def check_access(running: Running, access: Access) -> None:
+    """Checks that the key that asked for a token still counts; again after a long body, where nothing else is signed.
+
+    Raises:
+        ProblemError: 401 ``invalid-token`` (RFC 6750, 3.1: a token that was revoked).
+    """
+    if not _counts(running, access.subject, access.key, access.scopes):
+        raise _unauthorized(
+            "invalid-token", f"the token was given to {access.key}, which no longer counts for {access.subject}"
+        )
 
 
 def _unauthorized(code: str, detail: str) -> ProblemError:

@@ -262,10 +262,12 @@ class AnchorRow:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A bearer token, known by its SHA-256: who it speaks for, for what, until when (UTC seconds)."""
+    """A bearer token, known by its SHA-256: who it speaks for, by which key (both did:key), for what, until when (UTC
+    seconds)."""
 
     token_digest: bytes
     subject: str
+    key: str
     scopes: tuple[str, ...]
     expires_at: int
 

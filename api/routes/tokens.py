@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from api import schemas
-from api.access import require
+from api.access import check_access, require
 from api.composition import Running
 from api.routes.support import JSON, Answering, Before, DigestPath, Limit, Registry, answer, body_of
 from ledger.canonical import (
@@ -61,6 +61,7 @@ async def issue(
     """Issues a token on the party's own listed manifests, for exactly the files named (null: all of them)."""
 
     def work(body: bytes) -> dict[str, Any]:
+        check_access(running, access)
         try:
             record = running.grants.issue(_read_request(body), access.subject)
         finally:
@@ -170,6 +171,7 @@ async def set_status(
     """Revokes or suspends a token, or makes it valid again; for the registry's own key."""
 
     def work(body: bytes) -> dict[str, Any]:
+        check_access(running, access)
         o = as_object(_json(body), "body", ("status",))
         word = as_choice(o["status"], "status", [STATUS_WORDS[value] for value in (VALID, REVOKED, SUSPENDED)])
         running.grants.set_status(digest_decode(digest), STATUS_WORDS.index(word), access.subject)

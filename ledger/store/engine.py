@@ -14,14 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, inspect, make_url, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, inspect, make_url, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
 from ledger.errors import BackendError, ConflictError, MalformedError
 from ledger.store.files import disk_errors
-from ledger.store.tables import METADATA, SCHEMA, VERSION
+from ledger.store.tables import METADATA, SCHEMA, STEPS, VERSION
 
 BUSY_SECONDS: Final = 10
 """How long a transaction waits for another's before it fails with ``locked``."""
@@ -43,6 +43,8 @@ _CAUSES: Final = {
 
 def open_engine(url: str) -> Engine:
     """Opens the database at `url` (``sqlite:////folder/file``), and makes it if it is not there; its folder must exist.
+
+    One of an older version becomes one of this version, in one transaction.
 
     Raises:
         MalformedError: not a URL of a database that can be used.
@@ -98,6 +100,12 @@ def _check_schema(connection: Connection) -> None:
     if VERSION.name not in names:
         raise ConflictError("the file holds a database of something else", code="schema", field="database")
     found = list(connection.execute(select(VERSION.c.version)).scalars())
+    if len(found) == 1 and found[0] in STEPS:
+        for version in range(found[0], SCHEMA):
+            for statement in STEPS[version]:
+                connection.exec_driver_sql(statement)
+        connection.execute(update(VERSION).values(version=SCHEMA))
+        return
     if found != [SCHEMA]:
         newer = len(found) == 1 and found[0] > SCHEMA
         raise ConflictError(

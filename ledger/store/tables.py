@@ -2,7 +2,7 @@
 
 SQLModel classes where rows are few and each is a record of :mod:`ledger.ports`; plain tables where there is a row for
 each leaf or file, which are written and read in bulk and never become objects.  Times are UTC seconds since 1970,
-digests raw bytes.  A change here needs a new ``SCHEMA``.
+digests raw bytes.  A change here needs a new ``SCHEMA`` and a step that leads to it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,20 @@ from sqlalchemy import (
 )
 from sqlmodel import JSON, Field, SQLModel
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """The version of all that is defined here; stored in the database."""
+
+STEPS: Final = {
+    1: (
+        # Bearer tokens name their key now.  Those there are do not, and are forgotten: they live ten minutes.
+        "DROP TABLE access",
+        "CREATE TABLE access (token_digest BLOB NOT NULL, subject VARCHAR NOT NULL, key VARCHAR NOT NULL, "
+        "scopes JSON NOT NULL, expires_at BIGINT NOT NULL, CONSTRAINT pk_access PRIMARY KEY (token_digest))",
+        "CREATE INDEX ix_access_expires_at ON access (expires_at)",
+    ),
+}
+"""What makes a database of version n one of version n + 1, in SQLite's words of that time: later changes of the tables
+here do not change a step."""
 
 METADATA: Final = MetaData(
     naming_convention={
@@ -170,6 +182,7 @@ class AccessRow(_Row, table=True):
 
     token_digest: bytes = Field(primary_key=True)
     subject: str
+    key: str
     scopes: list[str] = Field(sa_type=JSON)
     expires_at: int = Field(sa_type=BigInteger, index=True)
 

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,6 +216,55 @@ def test_a_token_ends(server: Server, http: httpx.Client, monkeypatch: pytest.Mo
     assert http.post("/v1/statements", content=b"{}", headers=headers).status_code == 400
     monkeypatch.setattr(registry, "clock", lambda: int(time.time()) + 601)
     assert refusal(http.post("/v1/statements", content=b"{}", headers=headers), 401)["code"] == "invalid-token"
+
+
+def test_a_token_ends_with_its_key(server: Server, http: httpx.Client) -> None:
+    first, second, recovery, third = (signing_key(f"revoked {n}") for n in range(4))
+    origin = server.running.registry.identity.origin
+
+    def bearer(key: SigningKey, scope: str) -> dict[str, str]:
+        answer = ask(http, form(assertion(server, key, first.did), scope=scope))
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def say(by_key: SigningKey, body: Any, headers: dict[str, str]) -> httpx.Response:
+        data = sign_statement("key", first.did, by_key, origin, body).data
+        return http.post("/v1/statements", content=data, headers=headers)
+
+    firsts = bearer(first, "publish statement token")
+    assert say(first, key_add_body(first.did, second, recovery=False), firsts).status_code == 201
+    assert say(first, key_add_body(first.did, recovery, recovery=True), firsts).status_code == 201
+    seconds, recoverys = bearer(second, "statement"), bearer(recovery, "statement")
+    assert http.get("/v1/tokens", headers=firsts).status_code == 200
+    assert say(recovery, {"op": "revoke", "key": first.did, "since": None}, recoverys).status_code == 201
+
+    writes = [http.post(path, content=b"{}", headers=firsts) for path in ("/v1/manifests", "/v1/statements")]
+    for answer in (*writes, http.post("/v1/tokens", content=b"{}", headers=firsts)):
+        problem = refusal(answer, 401)
+        assert (problem["code"], problem["field"]) == ("invalid-token", "Authorization")
+        assert first.did in problem["detail"]
+        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert refusal(http.get("/v1/tokens", headers=firsts), 401)["code"] == "invalid-token"
+    # The party's other keys go on, the recovery key as such.
+    assert http.post("/v1/statements", content=b"{}", headers=seconds).json()["code"] == "malformed"
+    assert say(recovery, key_add_body(first.did, third, recovery=False), recoverys).status_code == 201
+
+
+def test_a_key_revoked_while_a_body_arrives_gets_no_token_issued(server: Server, http: httpx.Client) -> None:
+    key = signing_key("while it arrives")
+    bearer = token_of(server, http, "while it arrives", "token")
+    body = b'{"manifests":[0],"files":null,"holder":null,"licensee":null,"price":null,"uses":[]}'
+    head = f"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n"
+    with socket.create_connection(("127.0.0.1", server.settings.port), timeout=30) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # the token has passed, the body is being read
+        with RegistryClient(server.url) as client:
+            client.authenticate(key, key.did, ("statement",))
+            origin = server.running.registry.identity.origin
+            client.speak(sign_statement("key", key.did, key, origin, {"op": "revoke", "key": key.did, "since": None}))
+        connection.sendall(body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'"code":"invalid-token"' in answer
 
 
 def test_what_waits_is_for_the_registrys_people(server: Server, http: httpx.Client) -> None:

@@ -405,10 +405,10 @@ def test_a_word_is_good_once_until_it_expires(open_catalog: Open) -> None:
 
 def test_a_bearer_token_until_it_expires(open_catalog: Open) -> None:
     catalog = open_catalog()
-    access = Access(digest("bearer"), "did:key:z6Mk", ("publish", "token"), 100)
+    access = Access(digest("bearer"), "did:key:z6Mk", "did:key:z6MkKey", ("publish", "token"), 100)
     catalog.add_access(access)
     catalog.add_access(access)
-    bare = Access(digest("bare"), "did:key:z6Mk", (), 300)
+    bare = Access(digest("bare"), "did:key:z6Mk", "did:key:z6MkKey", (), 300)
     catalog.add_access(bare)
     assert open_catalog().access(digest("bearer"), 99) == access
     assert catalog.access(digest("bearer"), 100) is None
@@ -418,17 +418,22 @@ def test_a_bearer_token_until_it_expires(open_catalog: Open) -> None:
 
 def test_a_bearer_token_cannot_be_widened(open_catalog: Open) -> None:
     catalog = open_catalog()
-    access = Access(digest("bearer"), "did:key:z6Mk", ("publish",), 100)
+    access = Access(digest("bearer"), "did:key:z6Mk", "did:key:z6MkKey", ("publish",), 100)
     catalog.add_access(access)
     with pytest.raises(ConflictError) as caught:
         catalog.add_access(replace(access, scopes=("publish", "token")))
     assert caught.value.code == "access-conflict"
+    with pytest.raises(ConflictError):
+        catalog.add_access(replace(access, key="did:key:z6MkOther"))
     assert catalog.access(digest("bearer"), 50) == access
 
 
 def test_expired_bearer_tokens_are_forgotten_with_expired_words(open_catalog: Open) -> None:
     catalog = open_catalog()
-    old, new = (Access(digest(name), "did:key:z6Mk", (), until) for name, until in (("old", 100), ("new", 101)))
+    old, new = (
+        Access(digest(name), "did:key:z6Mk", "did:key:z6MkKey", (), until)
+        for name, until in (("old", 100), ("new", 101))
+    )
     catalog.add_access(old)
     catalog.add_access(new)
     catalog.use_once("word", 500, 100)
@@ -470,7 +475,7 @@ def test_clearing_what_is_derived_keeps_the_rest(open_catalog: Open) -> None:
     catalog.add_token(token(3))
     catalog.add_anchor(anchor(10, "0x1"))
     catalog.use_once("word", 100, 0)
-    access = Access(digest("bearer"), "did:key:z6Mk", ("publish",), 100)
+    access = Access(digest("bearer"), "did:key:z6Mk", "did:key:z6MkKey", ("publish",), 100)
     catalog.add_access(access)
     catalog.clear_derived()
     for seen in (catalog, open_catalog()):

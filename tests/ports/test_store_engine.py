@@ -79,6 +79,46 @@ def test_what_is_no_address_of_a_database(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def layout(path: Path) -> list[tuple[object, ...]]:
+    """Returns all tables with their columns, and all indices, as SQLite understands them."""
+    tables = "SELECT m.name, c.* FROM sqlite_master m, pragma_table_xinfo(m.name) c WHERE m.type = 'table'"
+    indices = "SELECT m.name, i.* FROM sqlite_master m, pragma_index_list(m.name) l, pragma_index_xinfo(l.name) i"
+    return sorted(execute(path, tables), key=str) + sorted(execute(path, indices), key=str)
+
+
+def test_a_database_of_the_first_version_becomes_one_of_this_version(path: Path, tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{path}")
+    SqlCatalog(engine).add_license(b"digest", b"terms", b"text")
+    engine.dispose()
+    for statement in (
+        "DROP TABLE access",
+        "CREATE TABLE access (token_digest BLOB NOT NULL, subject VARCHAR NOT NULL, scopes JSON NOT NULL, "
+        "expires_at BIGINT NOT NULL, CONSTRAINT pk_access PRIMARY KEY (token_digest))",
+        "CREATE INDEX ix_access_expires_at ON access (expires_at)",
+        "INSERT INTO access VALUES (x'00', 'did:key:z6Mk', '[\"publish\"]', 9999999999)",
+        "UPDATE schema_version SET version = 1",
+    ):
+        execute(path, statement)
+    catalog = SqlCatalog(open_engine(f"sqlite:///{path}"))
+    assert execute(path, "SELECT version FROM schema_version") == [(SCHEMA,)]
+    assert catalog.access(b"\0", 0) is None  # it named no key
+    assert catalog.license(b"digest") == (b"terms", b"text")
+    catalog.close()
+    open_engine(f"sqlite:///{tmp_path / 'new.db'}").dispose()
+    assert layout(path) == layout(tmp_path / "new.db")
+
+
+def test_a_step_that_fails_changes_nothing(path: Path) -> None:
+    open_engine(f"sqlite:///{path}").dispose()
+    execute(path, "DROP TABLE access")
+    execute(path, "UPDATE schema_version SET version = 1")
+    before = layout(path)
+    with pytest.raises(BackendError):
+        open_engine(f"sqlite:///{path}")
+    assert execute(path, "SELECT version FROM schema_version") == [(1,)]
+    assert layout(path) == before
+
+
 def test_a_database_of_a_newer_version_is_left_alone(path: Path) -> None:
     open_engine(f"sqlite:///{path}").dispose()
     execute(path, f"UPDATE schema_version SET version = {SCHEMA + 1}")
@@ -93,8 +133,8 @@ def test_a_database_of_a_newer_version_is_left_alone(path: Path) -> None:
     ("statement", "message"),
     [
         ("DELETE FROM schema_version", "schema unknown, this program"),
-        ("UPDATE schema_version SET version = 0", "schema 0, this program 1"),
-        ("INSERT INTO schema_version VALUES (7)", "schema 1, 7, this program 1"),
+        ("UPDATE schema_version SET version = 0", f"schema 0, this program {SCHEMA}"),
+        ("INSERT INTO schema_version VALUES (7)", f"schema {SCHEMA}, 7, this program {SCHEMA}"),
         ("DROP TABLE schema_version", "something else"),
     ],
 )
