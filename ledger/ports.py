@@ -285,8 +285,8 @@ class Catalog(Protocol):
     def manifest(self, leaf: int) -> ManifestRecord | None:
         """Returns the payload of a leaf, if it is there."""
 
-    def manifests(self, before: int | None, limit: int) -> list[ManifestRecord]:
-        """Returns up to `limit` payloads, newest leaf first, of leaves < `before`."""
+    def manifests(self, before: int | None, limit: int, by: str | None = None) -> list[ManifestRecord]:
+        """Returns up to `limit` payloads (of party `by` only, if given), newest leaf first, of leaves < `before`."""
 
     def manifests_at(self, place: str) -> list[ManifestRecord]:
         """Returns the payloads at a place, oldest first."""

@@ -112,15 +112,16 @@ def creator(
     before: Before = None,
 ) -> Response:
     """What the log says of a party: its keys, what the registry vouches for, and its public manifests, newest first. A
-    did without any leaf is a party as well; its only key is itself."""
+    page may hold fewer than its limit where others are hidden: go on while there is a cursor. A did without any leaf is
+    a party as well; its only key is itself."""
     did_decode(did, "did")
     with running.registry.log.fold_lock:
         fold = running.registry.log.fold
         level = fold.identities.get(did)
         known = list(fold.keys.get(did, {}).values())[:MAX_KEYS]
-        leaves = [m.index for m in fold.manifests.values() if m.by == did and (before is None or m.index < before)]
         size = fold.size
-    items = _of_party(answers, running, sorted(leaves, reverse=True), limit)
+    records = running.registry.catalog.manifests(before, limit, did)
+    items = _public_of(answers, running, records)
     keys = [
         {"key": key.key, "recovery": key.recovery, "added": key.added, "revoked": key.revoked, "since": key.since}
         for key in known
@@ -132,20 +133,19 @@ def creator(
         "size": size,
         "keys": keys or [{"key": did, "recovery": False, "added": -1, "revoked": None, "since": None}],
         "items": items,
-        "next": items[-1]["leaf"] if len(items) == limit else None,
+        "next": records[-1].leaf if len(records) == limit else None,
     }
     return answer(value)
 
 
-def _of_party(answers: Answers, running: Running, leaves: list[int], limit: int) -> list[dict[str, Any]]:
+def _public_of(answers: Answers, running: Running, records: list[ManifestRecord]) -> list[dict[str, Any]]:
+    """Returns those manifests in short that are public."""
     items: list[dict[str, Any]] = []
-    for leaf in leaves:
+    for record in records:
         try:
-            items.append(dataset_summary(answers, *running.registry.manifest(leaf)))
+            items.append(dataset_summary(answers, *running.registry.manifest(record.leaf)))
         except NotFoundError:
             continue
-        if len(items) == limit:
-            break
     return items
 
 

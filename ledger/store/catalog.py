@@ -62,9 +62,11 @@ class SqlCatalog:
             row = session.get(ManifestRow, number(leaf))
             return _manifest(row) if row else None
 
-    def manifests(self, before: int | None, limit: int) -> list[ManifestRecord]:
+    def manifests(self, before: int | None, limit: int, by: str | None = None) -> list[ManifestRecord]:
         rules.check_limit(limit)
         wanted = select(ManifestRow).order_by(col(ManifestRow.leaf).desc()).limit(limit)
+        if by is not None:
+            wanted = wanted.where(ManifestRow.by == by)
         if before is not None:
             wanted = wanted.where(ManifestRow.leaf < number(before))
         with reading(self._engine) as session:

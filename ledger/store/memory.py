@@ -172,11 +172,15 @@ class MemoryCatalog:
         found = self._manifests.get(leaf)
         return found[0] if found else None
 
-    def manifests(self, before: int | None, limit: int) -> list[ManifestRecord]:
+    def manifests(self, before: int | None, limit: int, by: str | None = None) -> list[ManifestRecord]:
         rules.check_limit(limit)
         with self._lock:
-            leaves = sorted((n for n in self._manifests if before is None or n < before), reverse=True)
-            return [self._manifests[n][0] for n in leaves[:limit]]
+            found = [
+                record
+                for record, _ in self._manifests.values()
+                if by in (None, record.by) and (before is None or record.leaf < before)
+            ]
+        return sorted(found, key=lambda record: record.leaf, reverse=True)[:limit]
 
     def manifests_at(self, place: str) -> list[ManifestRecord]:
         with self._lock:

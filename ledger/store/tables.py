@@ -33,6 +33,7 @@ STEPS: Final = {
         "CREATE TABLE access (token_digest BLOB NOT NULL, subject VARCHAR NOT NULL, key VARCHAR NOT NULL, "
         "scopes JSON NOT NULL, expires_at BIGINT NOT NULL, CONSTRAINT pk_access PRIMARY KEY (token_digest))",
         "CREATE INDEX ix_access_expires_at ON access (expires_at)",
+        "CREATE INDEX ix_manifest_by_leaf ON manifest (by, leaf)",
     ),
 }
 """What makes a database of version n one of version n + 1, in SQLite's words of that time: later changes of the tables
@@ -109,6 +110,7 @@ class ManifestRow(_Row, table=True):
     """``ManifestRecord``."""
 
     __tablename__ = "manifest"
+    __table_args__ = (Index(None, "by", "leaf"),)
 
     leaf: int = Field(primary_key=True, sa_type=_NUMBER, sa_column_kwargs={"autoincrement": False})
     manifest: bytes

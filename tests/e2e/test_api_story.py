@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from api import schemas
-from ledger.canonical import canonical
+from ledger.canonical import Object, canonical
 from ledger.checkpoint import parse_checkpoint
 from ledger.client import RegistryClient, RegistryPolicy
 from ledger.encoding import b64url_encode, digest_encode, sha256
@@ -317,6 +317,35 @@ def test_lists_go_on_where_they_stopped(server: Server) -> None:
         second = http.get("/v1/licenses", params={"limit": 1, "after": first["next"]}).json()
         assert first["items"][0]["digest"] == first["next"]
         assert second["items"] == [] or second["items"][0]["digest"] > first["next"]
+
+
+def test_a_partys_pages_go_on_behind_what_is_hidden(server: Server) -> None:
+    bob, eve = signing_key("hides"), signing_key("between")
+    registry = server.running.registry
+    leaves = []
+    with client_of(server, bob) as client, client_of(server, eve) as other:
+        origin = client.policy().origin
+        for n in range(6):
+            library = make_library(bob, origin, [b"hides %d" % n], title=f"Hides {n}")
+            leaves.append(client.publish(library.manifest, library.terms, library.text).leaf)
+            rival = make_library(eve, origin, [b"between %d" % n], title=f"Between {n}")
+            other.publish(rival.manifest, rival.terms, rival.text)
+    for leaf in leaves[3:]:
+        body: Object = {"leaf": leaf, "outcome": "listed", "visibility": "private", "evidence": None}
+        registry.log.append(registry.sign("review", body))
+    pages: list[list[int]] = []
+    before: int | None = None
+    with httpx.Client(base_url=server.url) as http:
+        while True:
+            query = {"limit": 2} if before is None else {"limit": 2, "before": before}
+            page = http.get(f"/v1/creators/{bob.did}", params=query).json()
+            schemas.Party.model_validate(page)
+            pages.append([item["leaf"] for item in page["items"]])
+            before = page["next"]
+            if before is None:
+                break
+    # Each page looks at as many manifests as it may hold, whoever else has published.
+    assert pages == [[], [leaves[2]], [leaves[1], leaves[0]], []]
 
 
 def test_eight_publish_at_once(server: Server) -> None:

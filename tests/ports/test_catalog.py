@@ -155,6 +155,20 @@ def test_manifests_newest_first(open_catalog: Open) -> None:
     assert found == [[900, 40, 5, 2], [900, 40], [40, 5, 2], [5], [2], [], [], [900], []]
 
 
+def test_manifests_of_one_party(open_catalog: Open) -> None:
+    catalog = open_catalog()
+    for leaf, by in ((5, "a"), (900, "b"), (2, "a"), (40, "a"), (41, "A")):
+        catalog.add_manifest(replace(record(leaf), by=by), [entry(str(leaf))])
+    questions: list[tuple[int | None, int, str | None]] = [
+        *((None, 10, "a"), (None, 2, "a"), (40, 10, "a"), (2, 10, "a"), (900, 10, "b"), (2**80, 1, "b")),
+        *((None, 10, "c"), (None, 0, "a"), (41, 10, None)),
+    ]
+    found = [[each.leaf for each in catalog.manifests(*question)] for question in questions]
+    assert found == [[40, 5, 2], [40, 5], [5, 2], [], [], [900], [], [], [40, 5, 2]]
+    catalog.remove_manifest(40)
+    assert [each.leaf for each in open_catalog().manifests(None, 10, "a")] == [5, 2]
+
+
 def test_manifests_at_a_place_oldest_first(open_catalog: Open) -> None:
     catalog = open_catalog()
     for leaf, place in ((9, "here"), (3, "there"), (4, "here"), (10, "HERE")):

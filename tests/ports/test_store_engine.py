@@ -66,6 +66,14 @@ def test_the_look_up_table_is_its_own_index(engine: Engine) -> None:
         assert "USING PRIMARY KEY (digest=?)" in str(plan.all())
 
 
+def test_a_partys_manifests_are_found_by_an_index(engine: Engine) -> None:
+    with engine.connect() as connection:
+        page = "SELECT * FROM manifest WHERE by = 'x' AND leaf < 9 ORDER BY leaf DESC LIMIT 2"
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {page}").all())
+    assert "ix_manifest_by_leaf (by=? AND leaf<?)" in plan
+    assert "SORT" not in plan.replace("_", " ").upper()
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -91,6 +99,7 @@ def test_a_database_of_the_first_version_becomes_one_of_this_version(path: Path,
     SqlCatalog(engine).add_license(b"digest", b"terms", b"text")
     engine.dispose()
     for statement in (
+        "DROP INDEX ix_manifest_by_leaf",
         "DROP TABLE access",
         "CREATE TABLE access (token_digest BLOB NOT NULL, subject VARCHAR NOT NULL, scopes JSON NOT NULL, "
         "expires_at BIGINT NOT NULL, CONSTRAINT pk_access PRIMARY KEY (token_digest))",
