@@ -1,8 +1,8 @@
 """A registry's own keys: one PKCS#8 PEM file each in ``<data_dir>/keys``, readable by its owner only.
 
-Made at the first start, never replaced: a lost or changed key is a matter for a person.  Encrypted where there is a
-passphrase.  ``registry`` signs statements, ``log`` checkpoints and ``token`` tokens (Ed25519); ``anchor`` signs
-transactions (secp256k1).
+Made at the first start, never replaced: a lost or changed key is a matter for a person, since a log without its keys
+cannot go on and new keys would be another registry's.  Encrypted where there is a passphrase.  ``registry`` signs
+statements, ``log`` checkpoints and ``token`` tokens (Ed25519); ``anchor`` signs transactions (secp256k1).
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ class RegistryKeys:
         return f"RegistryKeys({self.registry.did})"
 
 
-def open_keys(folder: Path, passphrase: bytes | None) -> RegistryKeys:
-    """Reads the keys in `folder`; at the first start makes them.  The file ``complete`` ends the first start: from then
-    on a missing key is an error, before it a cut-off start is finished.
+def open_keys(folder: Path, passphrase: bytes | None, *, may_make: bool = True) -> RegistryKeys:
+    """Reads the keys in `folder`; at the first start makes them.
+
+    Nothing is made unless it `may_make` keys, which is so while there is no log yet.  The file ``complete`` says that
+    all were made once: from then on a missing key is an error, before it a cut-off start is finished.
 
     Raises:
         RefusedError: ``keys-incomplete`` one is missing; ``passphrase`` a wrong or missing one, or one
@@ -57,16 +59,17 @@ def open_keys(folder: Path, passphrase: bytes | None) -> RegistryKeys:
         BackendError: a file cannot be read or written, or is no such key.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = {name: folder / f"{name}.pem" for name in KEY_NAMES}
         missing = [name for name, file in files.items() if not file.exists()]
-        if missing and (folder / "complete").exists():
+        if missing and (not may_make or (folder / "complete").exists()):
             raise RefusedError(
-                f"{missing[0]}.pem is missing in {folder}; restore it from your backup", code="keys-incomplete"
+                f"{', '.join(f'{name}.pem' for name in missing)} missing in {folder}; restore it from your backup",
+                code="keys-incomplete",
             )
-        for name in missing:
-            _write(files[name], _make(name, passphrase))
         if missing:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in missing:
+                _write(files[name], _make(name, passphrase))
             _write(folder / "complete", b"")
         loaded = {name: _load(file, passphrase) for name, file in files.items()}
     except OSError as e:

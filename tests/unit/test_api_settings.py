@@ -119,13 +119,29 @@ def test_keys_are_made_once_and_for_their_owner_only(tmp_path: Path, passphrase:
     assert first.anchor.hex() not in repr(first)
 
 
+def refused_for_keys(folder: Path, message: str, **options: bool) -> None:
+    """Opening is refused for keys that are missing, and makes none."""
+    before = sorted(folder.iterdir()) if folder.exists() else None
+    with pytest.raises(RefusedError, match=message) as caught:
+        open_keys(folder, None, **options)
+    assert caught.value.code == "keys-incomplete"
+    assert "restore" in caught.value.message
+    assert (sorted(folder.iterdir()) if folder.exists() else None) == before
+
+
 def test_a_lost_key_is_never_made_anew(tmp_path: Path) -> None:
     open_keys(tmp_path, None)
     (tmp_path / "log.pem").unlink()
-    with pytest.raises(RefusedError, match=r"log\.pem is missing") as caught:
-        open_keys(tmp_path, None)
-    assert caught.value.code == "keys-incomplete"
-    assert not (tmp_path / "log.pem").exists()
+    refused_for_keys(tmp_path, r"log\.pem missing")
+
+
+def test_no_key_is_made_for_a_log_that_is_there(tmp_path: Path) -> None:
+    refused_for_keys(tmp_path / "lost", r"registry\.pem, log\.pem, token\.pem, anchor\.pem missing", may_make=False)
+    made = open_keys(tmp_path / "keys", None)
+    assert open_keys(tmp_path / "keys", None, may_make=False).registry.did == made.registry.did
+    for name in ("complete", "token.pem"):
+        (tmp_path / "keys" / name).unlink()
+    refused_for_keys(tmp_path / "keys", r"token\.pem missing", may_make=False)
 
 
 def test_a_first_start_that_was_cut_off_is_finished(tmp_path: Path) -> None:
