@@ -183,7 +183,8 @@ def open_registry(settings: Settings) -> Iterator[Running]:
     with disk_errors(str(folder)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     passphrase = settings.key_passphrase.get_secret_value().encode() if settings.key_passphrase else None
-    keys = open_keys(folder / "keys", passphrase)
+    has_log = (folder / "registry.db").exists() or (folder / "log" / "checkpoint").exists()
+    keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
     with ExitStack() as stack:
         registry = stack.enter_context(_opened(settings, keys))
         _renew_policy(registry)

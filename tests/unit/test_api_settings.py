@@ -163,6 +163,11 @@ def test_the_passphrase_must_fit(tmp_path: Path, first: bytes | None, used: byte
 # Opening
 
 
+def begin(settings: Settings) -> None:
+    with open_registry(settings):
+        pass
+
+
 def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path: Path) -> None:
     settings = made(data_dir=tmp_path / "data")
     with open_registry(settings) as running:
@@ -173,6 +178,48 @@ def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path: Path) -> N
     with open_registry(settings) as running:
         assert (running.registry.identity.did, running.registry.log.head.size) == (did, size)
         assert (tmp_path / "data" / "log.vkey").read_text() == f"{running.registry.log.vkey}\n"
+
+
+def test_a_log_without_its_keys_is_not_opened(tmp_path: Path) -> None:
+    settings, kept = made(data_dir=tmp_path / "data"), tmp_path / "backup"
+    with open_registry(settings) as running:
+        did = running.registry.identity.did
+    (tmp_path / "data" / "keys").rename(kept)
+    with pytest.raises(RefusedError, match=r"registry\.pem, .* missing in .*restore it") as caught:
+        begin(settings)
+    assert caught.value.code == "keys-incomplete"
+    assert not (tmp_path / "data" / "keys").exists()
+    (tmp_path / "data" / "registry.db").rename(tmp_path / "registry.db")  # the tiles alone are a log, too
+    with pytest.raises(RefusedError, match="keys") as caught:
+        begin(settings)
+    assert caught.value.code == "keys-incomplete"
+    (tmp_path / "registry.db").rename(tmp_path / "data" / "registry.db")
+    kept.rename(tmp_path / "data" / "keys")
+    with open_registry(settings) as running:
+        assert running.registry.identity.did == did
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("registry", "the log is run by did:key:z6Mk.*, the keys are of did:key:z6Mk"),
+        ("log", "the database's checkpoint is localhost/"),
+    ],
+)
+def test_keys_of_another_registry_are_refused(tmp_path: Path, name: str, message: str) -> None:
+    settings = made(data_dir=tmp_path / "data")
+    with open_registry(settings) as running:
+        size = running.registry.log.head.size
+    file = tmp_path / "data" / "keys" / f"{name}.pem"
+    own = file.read_bytes()
+    open_keys(tmp_path / "other", None)
+    file.write_bytes((tmp_path / "other" / f"{name}.pem").read_bytes())
+    with pytest.raises(ConflictError, match=message) as caught:
+        begin(settings)
+    assert caught.value.code == "log-disagreement"
+    file.write_bytes(own)
+    with open_registry(settings) as running:
+        assert running.registry.log.head.size == size
 
 
 def test_a_new_issuer_is_a_new_policy(tmp_path: Path) -> None:
