@@ -6,6 +6,7 @@ while it arrives.  The address quota is for what costs work (``/v1/``, ``/oauth/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,11 +14,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import SECURITY_HEADERS
-from api.problems import Problem, ProblemError, too_big, too_many
+from api.problems import Problem, ProblemError, problem_of, too_big, too_many
 from api.quota import Quota, network_of
+from ledger.errors import MalformedError, shown
 
 DEFAULT_BODY_BYTES: Final = 64 * 1024
 
+_LENGTH = re.compile("[0-9]{1,20}")  # more digits than 20 are no length, and int() may refuse them
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
@@ -76,8 +79,24 @@ class Limits:
             wait = self.quota.take(network_of(client[0] if client else ""), self.costs.get(path, 1))
             if wait:
                 return too_many("too many requests from this address", wait)
-        length = Headers(scope=scope).get("content-length", "0")
         limit = self.caps.get(path, DEFAULT_BODY_BYTES)
-        if not length.isascii() or not length.isdigit():
-            return Problem(400, "malformed", "not a length", "Content-Length")
-        return too_big(limit) if int(length[:20]) > limit else None
+        try:
+            length = body_length(Headers(scope=scope))
+        except MalformedError as e:
+            return problem_of(e)
+        return too_big(limit) if length is not None and length > limit else None
+
+
+def body_length(headers: Headers) -> int | None:
+    """Returns how many bytes the body has as the request says; None where it does not say, or comes in chunks, which
+    count whatever else is said (RFC 9112, 6.3).
+
+    Raises:
+        MalformedError: not one number.
+    """
+    found = headers.getlist("content-length")
+    if not found:
+        return None
+    if len(found) > 1 or not _LENGTH.fullmatch(found[0]):
+        raise MalformedError(f"expected one number of bytes, found {shown(', '.join(found))}", field="Content-Length")
+    return None if "transfer-encoding" in headers else int(found[0])

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from api import schemas
 from api.access import require
+from api.middleware import body_length
 from api.problems import Problem, ProblemError
 from api.routes.support import Answering, Registry, answer, body_of
 from ledger.canonical import canonical
@@ -64,7 +65,8 @@ async def publish(
         }
 
     async with AsyncExitStack() as stack:
-        if int(request.headers.get("content-length", BIG_BYTES)) >= BIG_BYTES:
+        length = body_length(request.headers)
+        if length is None or length >= BIG_BYTES:
             await stack.enter_async_context(request.app.state.big_uploads)
         with anyio.move_on_after(UPLOAD_SECONDS) as timer:
             body = await body_of(request)
