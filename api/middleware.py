@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import SECURITY_HEADERS
@@ -71,7 +72,10 @@ class Limits:
                 raise ProblemError(too_big(limit))
             return message
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        except ClientDisconnect:
+            return  # amid its own body: nobody is left to answer, and nothing of ours went wrong
 
     def _refusal(self, scope: Scope, path: str) -> Problem | None:
         if path.startswith(("/v1/", "/oauth/", "/status/")):
