@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.answers = Answers(running)
             app.state.resolvers = CapacityLimiter(resolving.RESOLVERS)
             app.state.writers = CapacityLimiter(publishing.WRITERS)
-            app.state.big_uploads = CapacityLimiter(publishing.BIG_AT_ONCE)
+            app.state.big_uploads = publishing.BigUploads()
             running.anchorer.start()
             yield
         finally:

@@ -1,7 +1,8 @@
 """Two pure ASGI middlewares: security headers on every answer; caps and the address quota before a body is read.
 
 A body's cap belongs to its path.  A ``Content-Length`` beyond it is refused at once; a body without one is counted
-while it arrives.  The address quota is for what costs work (``/v1/``, ``/oauth/``, ``/status/``), not for files.
+while it arrives.  A body must come: whoever lets it trickle holds what others wait for.  The address quota is for what
+costs work (``/v1/``, ``/oauth/``, ``/status/``), not for files.
 """
 
 from __future__ import annotations
@@ -10,19 +11,32 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+import anyio
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import SECURITY_HEADERS
-from api.problems import Problem, ProblemError, problem_of, too_big, too_many
+from api.problems import Problem, ProblemError, problem_of, too_big, too_many, too_slow
 from api.quota import Quota, network_of
 from ledger.errors import MalformedError, shown
 
 DEFAULT_BODY_BYTES: Final = 64 * 1024
 
+GRACE_SECONDS: Final = 20
+BYTES_PER_SECOND: Final = 64 * 1024
+UPLOAD_SECONDS: Final = 300
+"""A body takes at most ``GRACE_SECONDS``, and one more for each ``BYTES_PER_SECOND`` that have come; never over
+``UPLOAD_SECONDS``.  Counted from when it is first read: waiting for a turn is not the client's fault."""
+
 _LENGTH = re.compile("[0-9]{1,20}")  # more digits than 20 are no length, and int() may refuse them
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
+
+_PACE = (
+    f"a body comes within {GRACE_SECONDS} seconds, or with {BYTES_PER_SECOND} bytes a second after them, and within "
+    f"{UPLOAD_SECONDS} seconds in all"
+)
 
 
 class SecurityHeaders:
@@ -45,7 +59,8 @@ class SecurityHeaders:
 
 
 class Limits:
-    """Refuses what is too much: 429 by address, 413 by the cap of a path (exact path → bytes; else the default)."""
+    """Refuses what is too much: 429 by address, 413 by the cap of a path (exact path → bytes; else the default); and
+    what comes too slowly: 408."""
 
     def __init__(self, app: ASGIApp, caps: Mapping[str, int], quota: Quota, costs: Mapping[str, int]) -> None:
         self.app = app
@@ -63,10 +78,20 @@ class Limits:
             await problem.response()(scope, receive, send)
             return
         limit, seen = self.caps.get(path, DEFAULT_BODY_BYTES), 0
+        began: float | None = None
+        coming = True
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, began, coming
+            if not coming:  # what is left to come is the end of the connection
+                return await receive()
+            began = anyio.current_time() if began is None else began
+            message = None
+            with anyio.CancelScope(deadline=began + min(GRACE_SECONDS + seen / BYTES_PER_SECOND, UPLOAD_SECONDS)):
+                message = await receive()
+            if message is None:
+                raise ProblemError(too_slow(_PACE))
+            coming = message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > limit:
                 raise ProblemError(too_big(limit))

@@ -111,6 +111,11 @@ def too_big(limit: int) -> Problem:
     return Problem(413, "too-big", f"at most {limit} bytes are taken here", "body", {"Connection": "close"})
 
 
+def too_slow(detail: str) -> Problem:
+    """Returns the answer to a body that does not come; the connection is closed, the rest of the body is not read."""
+    return Problem(408, "too-slow", detail, "body", {"Connection": "close"})
+
+
 def _validation(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
     return Problem(400, "malformed", str(first["msg"]), ".".join(str(part) for part in first["loc"]))

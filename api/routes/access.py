@@ -16,7 +16,7 @@ router = APIRouter(tags=["access"])
 @router.post(
     TOKEN_PATH,
     response_model=schemas.AccessToken,
-    responses=schemas.problems(400, 401, 429),
+    responses=schemas.problems(400, 401, 408, 413, 429),
     openapi_extra=schemas.form_body(schemas.TokenRequest),
 )
 async def token(request: Request, running: Registry) -> Response:

@@ -6,8 +6,10 @@ they are read, which bounds the memory they need.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, Final
+from weakref import WeakValueDictionary
 
 import anyio
 import orjson
@@ -17,7 +19,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from api import schemas
 from api.access import require
 from api.middleware import body_length
-from api.problems import Problem, ProblemError
+from api.quota import network_of
 from api.routes.support import Answering, Registry, answer, body_of
 from ledger.canonical import canonical
 from ledger.encoding import digest_encode
@@ -34,7 +36,23 @@ ENVELOPE_BYTES: Final = 2 * (MAX_TERMS_BYTES + MAX_LICENSE_TEXT_BYTES)
 WRITERS: Final = 16
 BIG_BYTES: Final = 1 << 20
 BIG_AT_ONCE: Final = 3
-UPLOAD_SECONDS: Final = 300
+
+
+class BigUploads:
+    """Turns for bodies that need much memory: ``BIG_AT_ONCE`` at a time, and one of each name; the others wait."""
+
+    def __init__(self) -> None:
+        self._slots = anyio.CapacityLimiter(BIG_AT_ONCE)
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()  # while somebody holds or awaits it
+
+    @asynccontextmanager
+    async def turn(self, *names: str) -> AsyncIterator[None]:
+        """Waits for a turn and gives it back at the end of the block; slots are for those who wait for nobody else."""
+        async with AsyncExitStack() as stack:
+            for name in names:
+                await stack.enter_async_context(self._locks.setdefault(name, anyio.Lock()))
+            async with self._slots:
+                yield
 
 
 @router.post(
@@ -67,11 +85,11 @@ async def publish(
     async with AsyncExitStack() as stack:
         length = body_length(request.headers)
         if length is None or length >= BIG_BYTES:
-            await stack.enter_async_context(request.app.state.big_uploads)
-        with anyio.move_on_after(UPLOAD_SECONDS) as timer:
-            body = await body_of(request)
-        if timer.cancelled_caught:
-            raise ProblemError(Problem(408, "too-slow", f"the upload took over {UPLOAD_SECONDS} seconds", "body"))
+            uploads: BigUploads = request.app.state.big_uploads
+            # Also by address: anybody may call themselves as many parties as they like.
+            address = network_of(request.client.host if request.client else "")
+            await stack.enter_async_context(uploads.turn(f"party {access.subject}", f"address {address}"))
+        body = await body_of(request)
         return answer(await run_sync(work, body, limiter=request.app.state.writers), 201, "no-store")
 
 
@@ -79,7 +97,7 @@ async def publish(
     "/v1/statements",
     status_code=201,
     response_model=schemas.LoggedStatement,
-    responses=schemas.problems(400, 401, 403, 413, 422, 429, 503),
+    responses=schemas.problems(400, 401, 403, 408, 413, 422, 429, 503),
     openapi_extra=schemas.raw_body("application/json", "The canonical bytes of one statement for this log."),
 )
 async def speak(

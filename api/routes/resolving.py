@@ -43,7 +43,7 @@ async def resolve(digest: DigestPath, request: Request, answers: Answering) -> R
 @router.post(
     "/v1/resolve",
     response_class=StreamingResponse,
-    responses={200: {"content": {NDJSON: {}}}, **schemas.problems(400, 403, 413, 429, 503)},
+    responses={200: {"content": {NDJSON: {}}}, **schemas.problems(400, 403, 408, 413, 429, 503)},
     openapi_extra=schemas.raw_body(NDJSON, "One digest per line, as a JSON string; at most 10,000."),
 )
 async def resolve_many(request: Request, answers: Answering) -> Response:

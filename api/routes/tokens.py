@@ -52,7 +52,7 @@ _REQUEST = ("manifests", "files", "holder", "licensee", "price", "uses", "audien
     "/v1/tokens",
     status_code=201,
     response_model=schemas.IssuedToken,
-    responses=schemas.problems(400, 401, 403, 404, 413, 429, 503),
+    responses=schemas.problems(400, 401, 403, 404, 408, 413, 429, 503),
     openapi_extra=schemas.json_body(schemas.TokenIssue),
 )
 async def issue(
@@ -162,7 +162,7 @@ def token(digest: DigestPath, running: Registry, access: Annotated[Access, Depen
 @router.post(
     "/v1/tokens/{digest}/status",
     response_model=schemas.TokenStatus,
-    responses=schemas.problems(400, 401, 403, 404, 429, 503),
+    responses=schemas.problems(400, 401, 403, 404, 408, 413, 429, 503),
     openapi_extra=schemas.json_body(schemas.TokenStatus),
 )
 async def set_status(

@@ -17,7 +17,6 @@ import pytest
 from api import schemas
 from api.headers import SECURITY_HEADERS
 from api.middleware import DEFAULT_BODY_BYTES
-from api.routes import publishing
 from api.routes.resolving import MAX_BATCH_BYTES
 from ledger.client import RegistryClient
 from ledger.encoding import digest_encode, sha256
@@ -157,18 +156,6 @@ def test_a_manifest_is_capped_by_the_settings(server: Server, http: httpx.Client
     body = b'{"manifest":{},"terms":{},"text":"%b"}' % (b"x" * 900_000)
     problem(http.post("/v1/manifests", content=body, headers=headers), 413, "too-big")
     problem(http.post("/v1/manifests", content=body[:-100_000], headers=headers), 400, "malformed")
-
-
-def test_an_upload_that_does_not_come_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "UPLOAD_SECONDS", 0.2)
-    key = signing_key("slow")
-    with RegistryClient(server.url) as client:
-        client.authenticate(key, key.did, ("publish",))
-        [(name, token)] = client._authorization().items()
-    head = f"POST /v1/manifests HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{name}: {token}\r\n"
-    answer = raw(server, f"{head}Content-Length: 100\r\n\r\n{{".encode())
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b'"code":"too-slow"' in answer
 
 
 @pytest.mark.parametrize(
