@@ -67,6 +67,14 @@ class CaseState:
     decided_entries: tuple[int, ...] = ()
     outcome: str | None = None
 
+    def holds(self, entry: int | None) -> bool:
+        """Returns whether the case keeps that entry disputed: it is held over it and not decided."""
+        return self.held is not None and self.decided is None and _covers(self.held_entries, entry)
+
+    def decides(self, entry: int | None, after: int = -1) -> bool:
+        """Returns whether the case was decided over that entry, by a later leaf than `after`."""
+        return self.decided is not None and self.decided > after and _covers(self.decided_entries, entry)
+
 
 @dataclass(slots=True)
 class ManifestState:
@@ -338,23 +346,21 @@ class Fold:
         if (
             (review is not None and review.outcome != "listed")
             or manifest.superseded_at is not None
-            or any(c.outcome == "upheld" and _covers(c.decided_entries, entry) for c in cases)
+            or any(case.outcome == "upheld" and case.decides(entry) for case in cases)
         ):
             return "ended"
-        held = any(c.held is not None and c.decided is None and _covers(c.held_entries, entry) for c in cases)
-        if held or self._since_disputes(manifest):
+        if any(case.holds(entry) for case in cases) or self._since_disputes(manifest, entry):
             return "disputed"
         if manifest.withdrawals:
             return "withdrawing"
         return "listed" if review is not None else "logged"
 
-    def _since_disputes(self, manifest: ManifestState) -> bool:
-        """Whether its key was revoked from before this leaf on, and no case on the leaf was decided after that."""
+    def _since_disputes(self, manifest: ManifestState, entry: int | None) -> bool:
+        """Whether its key was revoked from before this leaf on, and no case over `entry` was decided after that."""
         key = self._keys(manifest.by).get(manifest.key)
         if key is None or key.revoked is None or key.since is None or manifest.index < key.since:
             return False
-        decisions = [self.cases[i].decided for i in manifest.cases]
-        return not any(decided is not None and decided > key.revoked for decided in decisions)
+        return not any(self.cases[i].decides(entry, key.revoked) for i in manifest.cases)
 
     def policy_at(self, index: int) -> PolicyBody | None:
         """Returns the policy in force for leaf `index`: the last one before it (leaf 0 for itself)."""
@@ -363,6 +369,7 @@ class Fold:
 
 
 def _covers(entries: tuple[int, ...], entry: int | None) -> bool:
+    """Whether `entries` of a move name that entry, or, where they name none, all of the leaf (also `entry` None)."""
     return not entries or entry in entries
 
 

@@ -98,6 +98,8 @@ class Keys:
                 return "the key was added before; a revoked key never returns"
             if not _possession_holds(statement):
                 return "the new key did not sign for its possession"
+            if statement.body["recovery"] is True and self.recovery and statement.key not in self.recovery:
+                return "beside a recovery key, only a recovery key adds another"
             self.added[target] = index
             if statement.body["recovery"] is True:
                 self.recovery.add(target)
@@ -224,6 +226,63 @@ def replay(leaves: Sequence[bytes], origin: str, registry: str) -> tuple[dict[in
     return valid, void
 
 
+def state(leaf: int, entry: int | None, valid: Mapping[int, Statement], origin: str) -> str:
+    """The state of a manifest leaf, or of one of its entries: the first row of the table in section 4 that applies.
+
+    ``valid`` are all leaves that count.  Where a move of a case names entries, it says something of those alone.
+    """
+    manifest = valid.get(leaf)
+    if manifest is None or manifest.type != "manifest":
+        return "void"
+    about = [(index, each) for index, each in sorted(valid.items()) if each.body.get("leaf") == leaf]
+    outcomes = [each.body["outcome"] for _, each in about if each.type == "review"]
+    cases = [index for index, each in about if _is_move(each, "open", None)]
+    decided = {case: _last_move(about, "decide", case) for case in cases}
+    over = {case: (at, move) for case, (at, move) in decided.items() if move is not None and _names(move, entry)}
+    if outcomes and outcomes[-1] != "listed":
+        return "ended"
+    if any(_replaces(index, each, leaf, manifest, valid) for index, each in valid.items()):
+        return "ended"
+    if any(move.body["outcome"] == "upheld" for _, move in over.values()):
+        return "ended"
+    for case in cases:
+        _, hold = _last_move(about, "hold", case)
+        if hold is not None and decided[case][1] is None and _names(hold, entry):
+            return "disputed"
+    keys = fold_keys(sorted(valid.items()), origin)[manifest.by]
+    is_reached = manifest.key in keys.since and leaf >= keys.since[manifest.key]
+    if is_reached and not any(at > keys.revoked[manifest.key] for at, _ in over.values()):
+        return "disputed"
+    if any(each.type == "withdraw" for _, each in about):
+        return "withdrawing"
+    return "listed" if outcomes else "logged"
+
+
+def _is_move(statement: Statement, op: str, case: Json) -> bool:
+    return (statement.type, statement.body.get("op"), statement.body.get("case")) == ("dispute", op, case)
+
+
+def _last_move(about: Sequence[tuple[int, Statement]], op: str, case: int) -> tuple[int, Statement | None]:
+    return next(((index, each) for index, each in reversed(about) if _is_move(each, op, case)), (-1, None))
+
+
+def _names(move: Statement, entry: int | None) -> bool:
+    entries = move.body["entries"]
+    assert isinstance(entries, list)
+    return entries == [] or entry in entries
+
+
+def _replaces(index: int, statement: Statement, leaf: int, manifest: Statement, valid: Mapping[int, Statement]) -> bool:
+    if statement.type != "manifest" or statement.by != manifest.by:
+        return False
+    supersedes = statement.body["supersedes"]
+    assert isinstance(supersedes, list)
+    return leaf in supersedes and any(
+        (each.type, each.body.get("leaf"), each.body.get("outcome")) == ("review", index, "listed")
+        for each in valid.values()
+    )
+
+
 def void_reason(
     index: int,
     statement: Statement,
@@ -275,6 +334,8 @@ def _void_by_leaf(statement: Statement, before: Mapping[int, Statement], registr
         opening = before.get(case) if isinstance(case, int) else None
         if isinstance(case, int) and (is_whole if opening is None else not _opens(opening, leaf)):
             return "its case is not one on that leaf"
+        if any(_is_move(other, "decide", case) for other in before.values()):
+            return "its case is decided"
         if body["op"] in ("hold", "decide") and statement.by != registry:
             return "not by the registry"
         if body["op"] == "answer" and target is not None and target.by != statement.by:
