@@ -20,6 +20,7 @@ MAX_NOTE_BYTES: Final = 64 * 1024
 MAX_SIGNATURES: Final = 32
 ED25519: Final = 1
 COSIGNATURE: Final = 4
+MAX_COSIGNATURE_TIME: Final = 2**63 - 1  # C2SP tlog-cosignature
 
 _NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,256}")
 _PREFIX = "— "  # U+2014 EM DASH, space
@@ -133,19 +134,32 @@ def _cosigned(text: str, at: int) -> bytes:
     return f"cosignature/v1\ntime {at}\n{text}".encode()
 
 
+def names_key(signature: Signature, key: VerifierKey) -> bool:
+    """Returns whether the line says to be `key`'s, by its name and key id."""
+    return signature.name == key.name and signature.key_id == key.key_id
+
+
 def verify_note(note: Note, key: VerifierKey) -> int | None:
-    """Checks `key`'s signature on `note`; returns the time of a cosignature (UTC seconds), None for a plain one.
+    """Checks `key`'s signatures on `note`; returns the latest time of a witness's (UTC seconds), None for a log's.
+
+    Every line that names `key` has to be true (C2SP signed-note): none of a key that signed falsely counts.
 
     Raises:
         VerificationError: no line of that key, or a false one.
     """
-    for signature in note.signatures:
-        if signature.name == key.name and signature.key_id == key.key_id:
-            at, message, raw = None, note.text.encode(), signature.raw
-            if key.kind == COSIGNATURE:
-                at = int.from_bytes(raw[:8], "big")
-                message, raw = _cosigned(note.text, at), raw[8:]
-            if not verify_signature(key.public, message, raw):
-                raise VerificationError(f"the signature of {key.name} is false", code="checkpoint")
-            return at
-    raise VerificationError(f"not signed by {key.name}", code="checkpoint")
+    lines = [signature for signature in note.signatures if names_key(signature, key)]
+    if not lines:
+        raise VerificationError(f"not signed by {key.name}", code="checkpoint")
+    times = [_verify_line(note.text, key, line.raw) for line in lines]
+    return max(times) if key.kind == COSIGNATURE else None
+
+
+def _verify_line(text: str, key: VerifierKey, raw: bytes) -> int:
+    """Returns the time of a cosignature, 0 for a plain signature."""
+    at, message = 0, text.encode()
+    if key.kind == COSIGNATURE:
+        at = int.from_bytes(raw[:8], "big")
+        message, raw = _cosigned(text, at), raw[8:]
+    if at > MAX_COSIGNATURE_TIME or not verify_signature(key.public, message, raw):
+        raise VerificationError(f"the signature of {key.name} is false", code="checkpoint")
+    return at

@@ -1,22 +1,28 @@
 """Who must have signed a checkpoint: C2SP tlog-policy text, as a trust file holds it (docs/format.md, section 5).
 
 Lines: ``log <vkey> [<url>]``, ``witness <name> <vkey> [<url>]``, ``group <name> <any|all|N> <member>…``,
-``quorum <name|none>``; ``#`` begins a comment line.  Several ``log`` lines name several keys (or logs): one of those
-whose name is the checkpoint's origin must have signed.  ``quorum none`` asks for no witness, and every result says so.
+``quorum <name|none>``; ``#`` begins a comment line; spaces and tabs separate, nothing else does.  Several ``log`` lines
+name several keys (or logs): one of those whose name is the checkpoint's origin must have signed.  A key stands in one
+``log`` and in one ``witness`` line, a name in one group, so that nobody counts twice.  ``quorum none`` asks for no
+witness, and every result says so.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from ledger.checkpoint import Checkpoint, parse_text
 from ledger.encoding import decimal_decode
 from ledger.errors import MalformedError, VerificationError, shown
-from ledger.note import COSIGNATURE, ED25519, Note, VerifierKey, format_vkey, parse_vkey, verify_note
+from ledger.note import COSIGNATURE, ED25519, Note, VerifierKey, format_vkey, names_key, parse_vkey, verify_note
 
 MAX_LINES: Final = 256
 NO_QUORUM: Final = "none"
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_WHITESPACE = re.compile(r"[ \t]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,11 @@ class Policy:
 
 
 def parse_policy(text: str, field: str = "policy") -> Policy:
-    """Reads a policy; every name is defined before it is used, and there is one quorum line."""
+    """Reads a policy; every name is defined before it is used, and there is one quorum line.
+
+    Raises:
+        MalformedError: another line, a control character, or a key or group member that comes twice.
+    """
     logs: list[VerifierKey] = []
     witnesses: dict[str, VerifierKey] = {}
     groups: dict[str, Group] = {}
@@ -48,17 +58,27 @@ def parse_policy(text: str, field: str = "policy") -> Policy:
         raise MalformedError(f"at most {MAX_LINES} lines are allowed", field=field)
     for number, line in enumerate(lines, 1):
         at = f"{field}, line {number}"
-        words = line.split()
+        control = _CONTROL.search(line)
+        if control is not None:
+            raise MalformedError(f"U+{ord(control[0]):04X} is not allowed: spaces and tabs separate", field=at)
+        words = [word for word in _WHITESPACE.split(line) if word]
         match words:
-            case [] | ["#", *_]:
+            case []:
                 continue
             case [word, *_] if word.startswith("#"):
                 continue
             case ["log", vkey] | ["log", vkey, _]:
-                logs.append(_key(vkey, ED25519, at))
+                key = _key(vkey, ED25519, at)
+                if any(key.public == other.public for other in logs):
+                    raise MalformedError("a log line of this key stands above", field=at)
+                logs.append(key)
             case ["witness", name, vkey] | ["witness", name, vkey, _]:
                 _new_name(name, witnesses, groups, at)
-                witnesses[name] = _key(vkey, COSIGNATURE, at)
+                key = _key(vkey, COSIGNATURE, at)
+                twin = next((other for other, known in witnesses.items() if known.public == key.public), None)
+                if twin is not None:
+                    raise MalformedError(f"the key of {shown(name)} is that of {shown(twin)}", field=at)
+                witnesses[name] = key
             case ["group", name, threshold, *members] if members:
                 _new_name(name, witnesses, groups, at)
                 groups[name] = _group(threshold, members, witnesses, groups, at)
@@ -91,6 +111,9 @@ def _group(
     unknown = [m for m in members if m not in witnesses and m not in groups]
     if unknown or len(set(members)) != len(members):
         raise MalformedError(f"members are distinct and defined above, found {shown(' '.join(members))}", field=field)
+    taken = next((m for m in members if any(m in group.members for group in groups.values())), None)
+    if taken is not None:
+        raise MalformedError(f"{shown(taken)} is in a group already: it would count in two ways", field=field)
     words = {"any": 1, "all": len(members)}
     needed = words[threshold] if threshold in words else decimal_decode(threshold, field)
     if not 1 <= needed <= len(members):
@@ -107,15 +130,17 @@ def verify_checkpoint(note: Note, policy: Policy) -> tuple[Checkpoint, tuple[str
     """Returns the checkpoint and the names of the witnesses whose cosignatures are true.
 
     Raises:
-        VerificationError: ``checkpoint``: no log key of the policy signed it, or the quorum is not reached.
+        VerificationError: ``checkpoint``: no log key of the policy signed it, a key of the policy signed it falsely, or
+            the quorum is not reached.
     """
     checkpoint = parse_text(note.text)
     own = [key for key in policy.logs if key.name == checkpoint.origin]
     if not own:
         raise _refused(f"the trust file names no log {shown(checkpoint.origin)}")
-    if not any(_signed(note, key) for key in own):
-        raise _refused(f"no trusted key of {checkpoint.origin} signed this checkpoint")
+    logs = [key for key in policy.logs if _signed(note, key)]
     cosigned = {name for name, key in policy.witnesses.items() if _signed(note, key)}
+    if not any(key in own for key in logs):
+        raise _refused(f"no trusted key of {checkpoint.origin} signed this checkpoint")
     reached = set(cosigned)
     for name, group in policy.groups.items():
         if sum(member in reached for member in group.members) >= group.threshold:
@@ -130,8 +155,11 @@ def _refused(message: str) -> VerificationError:
 
 
 def _signed(note: Note, key: VerifierKey) -> bool:
+    """Whether the note has a line of `key`; refuses the note if that line is false."""
+    if not any(names_key(signature, key) for signature in note.signatures):
+        return False
     try:
         verify_note(note, key)
-    except VerificationError:
-        return False
+    except VerificationError as e:
+        raise _refused(e.message) from e
     return True

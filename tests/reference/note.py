@@ -16,7 +16,8 @@ from .jcs import MAX_INTEGER, b64_decode
 from .refuted import RefutedError, require
 
 LOG_KEY, WITNESS_KEY = 0x01, 0x04
-MAX_SIGNATURES = 64
+MAX_SIGNATURES = 32
+MAX_POLICY_LINES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +157,13 @@ def parse_policy(text: str) -> Policy:
     """
     require(all(c in "\t\n" or " " <= c != "\x7f" for c in text), "malformed", "policy: a control character")
     found = _PolicyLines()
+    require(text.count("\n") < MAX_POLICY_LINES, "malformed", f"policy: more than {MAX_POLICY_LINES} lines")
     for line in text.split("\n"):
         items = [item for item in re.split("[ \t]+", line) if item]
         if items and not items[0].startswith("#"):
             _policy_line(items, found)
     require(len(found.quorums) == 1, "malformed", "policy: not exactly one quorum line")
+    require(bool(found.logs), "malformed", "policy: no log line")
     publics = [key.public for key in found.logs]
     require(len(set(publics)) == len(publics), "malformed", "policy: a log key twice")
     publics = [key.public for key in found.witnesses.values()]

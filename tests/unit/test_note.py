@@ -107,11 +107,30 @@ def test_a_key_id_is_not_enough() -> None:
             verify_note(Note(TEXT, (named,)), log_key())
 
 
-def test_the_first_line_of_a_key_counts() -> None:
+def test_every_line_of_a_key_is_true() -> None:
+    """C2SP signed-note: a line of a known key is verified, wherever it stands; the same one twice says it once."""
     good = sign_note(TEXT, NAME, LOG)
     bad = Signature(NAME, good.key_id, bytes(64))
-    with pytest.raises(VerificationError):
-        verify_note(Note(TEXT, (bad, good)), log_key())
+    for lines in ((bad, good), (good, bad), (good, good, bad), (bad,)):
+        with pytest.raises(VerificationError, match="is false"):
+            verify_note(Note(TEXT, lines), log_key())
+    assert verify_note(Note(TEXT, (good, good)), log_key()) is None
+    times = [cosign_note(TEXT, "witness.example", WITNESS, at) for at in (7, 5, 9)]
+    assert verify_note(Note(TEXT, tuple(times)), witness_key()) == 9
+
+
+def test_the_time_of_a_cosignature_fits_63_bits() -> None:
+    for at, good in ((2**63 - 1, True), (2**63, False), (2**64 - 1, False)):
+        note = Note(TEXT, (cosign_note(TEXT, "witness.example", WITNESS, at),))
+        if good:
+            assert verify_note(note, witness_key()) == at
+            continue
+        with pytest.raises(VerificationError, match="is false"):
+            verify_note(note, witness_key())
+        with pytest.raises(RefutedError):
+            reference.verify_note(
+                reference.parse_note(format_note(note)), [reference.parse_vkey(format_vkey(witness_key()))]
+            )
 
 
 LINE = f"— {NAME} {b64_encode(bytes(68))}\n"

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import cProfile
 import itertools
+from types import CodeType
 
 import pytest
 
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.errors import MalformedError, VerificationError
-from ledger.note import COSIGNATURE, ED25519, Note, Signature, VerifierKey, cosign_note, format_vkey, parse_note
+from ledger.note import (
+    COSIGNATURE,
+    ED25519,
+    MAX_SIGNATURES,
+    Note,
+    Signature,
+    VerifierKey,
+    cosign_note,
+    format_vkey,
+    parse_note,
+)
 from ledger.note import format_note as note_bytes
 from ledger.policy import MAX_LINES, Group, format_policy, parse_policy, verify_checkpoint
 from tests.reference import note as reference
@@ -81,13 +93,48 @@ def test_quorums(lines: tuple[str, ...], needed: list[tuple[int, ...]]) -> None:
                     reference.verify_checkpoint(note_bytes(note), other)
 
 
-def test_a_false_cosignature_counts_for_nothing() -> None:
+def test_a_false_signature_of_a_known_key_refuses_the_note() -> None:
+    """C2SP signed-note: whoever signs falsely is believed in nothing, asked for or not; strangers are passed over."""
     note = cosigned(0)
     line = note.signatures[1]
-    forged = Note(note.text, (note.signatures[0], Signature(line.name, line.key_id, line.raw[:-1] + b"\0")))
+    false = Signature(line.name, line.key_id, line.raw[:-1] + bytes([line.raw[-1] ^ 1]))
+    for signatures in ((note.signatures[0], false), (*note.signatures, false), (note.signatures[0], false, line)):
+        forged = Note(note.text, signatures)
+        for quorum in ("quorum w0", "quorum none"):
+            with pytest.raises(VerificationError, match=r"signature of w0\.example is false") as caught:
+                verify_checkpoint(forged, parse_policy(policy(quorum)))
+            assert (caught.value.code, caught.value.field) == ("checkpoint", "checkpoint")
+            with pytest.raises(RefutedError):
+                reference.verify_checkpoint(note_bytes(forged), reference.parse_policy(policy(quorum)))
+    stranger = Signature("w0.example", bytes(4), false.raw)
+    assert verify_checkpoint(Note(note.text, (*note.signatures, stranger)), parse_policy(policy("quorum w0")))
+
+
+def test_one_witness_twice_is_one_witness() -> None:
+    note = cosigned(0, 0, 0)
+    assert verify_checkpoint(note, parse_policy(policy("quorum w0")))[1] == ("w0",)
     with pytest.raises(VerificationError, match="quorum"):
-        verify_checkpoint(forged, parse_policy(policy("quorum w0")))
-    assert verify_checkpoint(forged, parse_policy(policy("quorum none")))[1] == ()
+        verify_checkpoint(note, parse_policy(policy("group g 2 w0 w1 w2", "quorum g")))
+
+
+def test_a_note_costs_no_more_signatures_than_it_has_lines() -> None:
+    """However many keys a policy names: a line is looked at for the one key that it names, once."""
+    log = parse_note(sign_checkpoint(CHECKPOINT, LOG))
+    note = Note(log.text, log.signatures * MAX_SIGNATURES)
+    many = [f"witness x{n} {format_vkey(VerifierKey(ORIGIN, COSIGNATURE, key(str(n)).public))}" for n in range(200)]
+    read, profile = parse_policy(policy(*many, "quorum none")), cProfile.Profile()
+    assert profile.runcall(verify_checkpoint, note, read) == (CHECKPOINT, ())
+    calls = {entry.code.co_name: entry.callcount for entry in profile.getstats() if isinstance(entry.code, CodeType)}
+    assert calls["verify_signature"] == MAX_SIGNATURES
+
+
+def test_spaces_and_tabs_separate_and_other_names_are_opaque() -> None:
+    """C2SP tlog-policy: the bytes of a name mean nothing, so these four are four names."""
+    names = ["K", "\u212a", "a\u00a0b", "caf\u00e9"]
+    lines = [f" \twitness\t{name} \t {format_vkey(k)}\t" for name, k in zip(names, WITNESS_KEYS, strict=True)]
+    text = "\n".join([LOG_LINE, *lines, f"group all all {' '.join(names)}", "\t# \u00a0", " \t", "quorum all"])
+    assert parse_policy(text).groups == {"all": Group(4, tuple(names))}
+    assert reference.parse_policy(text).groups == {"all": (4, tuple(names))}
 
 
 def test_one_of_several_log_keys_is_enough() -> None:
@@ -121,6 +168,8 @@ def test_a_log_signs_under_its_own_name_only() -> None:
 
 VKEY = format_vkey(LOG_KEY)
 WKEY = format_vkey(WITNESS_KEYS[0])
+TWIN = format_vkey(VerifierKey("twin.example", COSIGNATURE, WITNESSES[0].public))
+OTHER_NAME = format_vkey(VerifierKey("other.example", ED25519, LOG.public))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +200,17 @@ WKEY = format_vkey(WITNESS_KEYS[0])
         (policy("group g 01 w0 w1", "quorum none"), "decimal"),
         (policy("group g some w0 w1", "quorum none"), "decimal"),
         (policy("group g all none", "quorum none"), "defined above"),
+        (policy("group a any w0 w1", "group b any w1 w2", "quorum a"), "'w1' is in a group already"),
+        (policy(f"witness twin {WKEY}", "group g 2 w0 twin", "quorum g"), "the key of 'twin' is that of 'w0'"),
+        (policy(f"witness twin {TWIN}", "group g 2 w0 twin", "quorum g"), "the key of 'twin' is that of 'w0'"),
+        (policy(LOG_LINE, "quorum none"), "a log line of this key stands above"),
+        (policy(f"log {OTHER_NAME}", "quorum none"), "a log line of this key stands above"),
+        (policy("quorum\u00a0none"), "not a line"),
+        (policy("quorum\u2003none"), "not a line"),
+        (policy("quorum none\r"), "U\\+000D is not allowed"),
+        (policy("quorum none").replace("\n", "\r\n"), "U\\+000D is not allowed"),
+        (policy("quorum\vnone"), "U\\+000B is not allowed"),
+        (policy("# \x7f", "quorum none"), "U\\+007F is not allowed"),
         (policy(*[""] * MAX_LINES, "quorum none"), f"at most {MAX_LINES} lines"),
     ],
 )
@@ -158,3 +218,5 @@ def test_what_no_policy_is(text: str, why: str) -> None:
     with pytest.raises(MalformedError, match=why) as caught:
         parse_policy(text, "x.policy")
     assert (caught.value.field or "").startswith("x.policy")
+    with pytest.raises(RefutedError):
+        reference.parse_policy(text)
