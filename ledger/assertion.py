@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger.canonical import Object, as_int, as_object, as_text
-from ledger.encoding import b64url_decode
+from ledger.encoding import MAX_TIME, b64url_decode
 from ledger.errors import MalformedError, VerificationError, shown
 from ledger.keys import SigningKey, did_decode
 from ledger.statements import as_did
@@ -73,7 +73,8 @@ def verify_assertion(text: str, audience: str, now: int, field: str = "client_as
     if claims["iss"] != subject:
         raise MalformedError(f"iss must equal sub, found {shown(claims['iss'])}", field=f"{field}.iss")
     found = as_text(claims["aud"], f"{field}.aud")
-    issued_at, expires_at = as_int(claims["iat"], f"{field}.iat"), as_int(claims["exp"], f"{field}.exp")
+    issued_at = as_int(claims["iat"], f"{field}.iat", 0, MAX_TIME)
+    expires_at = as_int(claims["exp"], f"{field}.exp", 0, MAX_TIME)
     jti = as_text(claims["jti"], f"{field}.jti")
     b64url_decode(jti, f"{field}.jti", JTI_BYTES)
     if not issued_at < expires_at <= issued_at + MAX_SECONDS:

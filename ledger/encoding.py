@@ -21,6 +21,8 @@ from ledger.errors import MalformedError, shown
 HASH_BYTES: Final = 32
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 MAX_UINT64: Final = 2**64 - 1
+MAX_TIME: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z: whoever reads a time as a number refuses a later one, which no text could show."""
 DIGEST_PREFIX: Final = "sha256:"
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"  # Bitcoin's alphabet, multibase `z`
@@ -128,7 +130,7 @@ def decimal_decode(text: object, field: str, high: int = MAX_UINT64) -> int:
 
 def time_encode(seconds: int) -> str:
     """Writes UTC seconds since 1970 as ``YYYY-MM-DDTHH:MM:SSZ``; years 1970 to 9999."""
-    if not 0 <= seconds <= 253402300799:
+    if not 0 <= seconds <= MAX_TIME:
         raise ValueError(f"{seconds} is not a time between 1970 and 9999")
     return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(seconds))
 
@@ -139,6 +141,6 @@ def time_decode(text: object, field: str) -> int:
         parts = [int(p) for p in re.split(r"[-T:Z]", text)[:6]]
         if parts[0] >= 1970 and 1 <= parts[1] <= 12 and 1 <= parts[2] <= 31:
             seconds = timegm((*parts, 0, 0, 0))
-            if time_encode(seconds) == text:
+            if seconds <= MAX_TIME and time_encode(seconds) == text:
                 return seconds
     raise MalformedError(f"expected a time like 2026-11-24T09:30:00Z, found {shown(text)}", field=field)

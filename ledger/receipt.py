@@ -28,6 +28,7 @@ from typing import Final, NoReturn, TypeAlias, Union
 from Crypto.Hash import keccak
 
 from ledger.canonical import Object
+from ledger.encoding import MAX_TIME
 from ledger.errors import MalformedError, VerificationError, shown
 
 RlpItem: TypeAlias = Union[bytes, list["RlpItem"]]  # noqa: UP007 - `bytes | list["…"]` fails before Python 3.14
@@ -42,7 +43,6 @@ MAX_PROOF_BYTES: Final = 64 * 1024
 MAX_LOG_INDEX: Final = 2**16 - 1  # more logs than that do not fit into MAX_PROOF_BYTES
 # Our deepest value is receipt > logs > log > topics > topic.
 MAX_RLP_DEPTH: Final = 8
-MAX_TIME: Final = 253402300799  # the last second of the year 9999, as in all other times
 
 _RECEIPTS_ROOT, _NUMBER, _TIMESTAMP = 5, 8, 11
 _LEGACY_HEADER_FIELDS = 15

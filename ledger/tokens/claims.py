@@ -27,7 +27,7 @@ from ledger.canonical import (
     optional,
 )
 from ledger.checkpoint import MAX_LOG_SIZE, check_origin
-from ledger.encoding import HASH_BYTES, b64url_decode, digest_decode, digest_encode
+from ledger.encoding import HASH_BYTES, MAX_TIME, b64url_decode, digest_decode, digest_encode
 from ledger.errors import MalformedError, shown
 from ledger.keys import check_public, jwk
 from ledger.statements import as_did
@@ -134,7 +134,7 @@ def read_claims(value: Json, field: str = "token") -> AttributionToken:
     iss = text.url(as_text(o["iss"], f"{field}.iss"), f"{field}.iss")
     jti = as_text(o["jti"], f"{field}.jti")
     b64url_decode(jti, f"{field}.jti", JTI_BYTES)
-    iat = as_int(o["iat"], f"{field}.iat")
+    iat = as_int(o["iat"], f"{field}.iat", 0, MAX_TIME)
     index, uri = _status(o["status"], iss, f"{field}.status")
     license_ = as_object(o["license"], f"{field}.license", ("id", "digest"))
     purpose = as_line(o["purpose"], f"{field}.purpose")
@@ -149,7 +149,7 @@ def read_claims(value: Json, field: str = "token") -> AttributionToken:
         iss=iss,
         jti=jti,
         iat=iat,
-        exp=as_int(o["exp"], f"{field}.exp", iat + 1),
+        exp=as_int(o["exp"], f"{field}.exp", iat + 1, MAX_TIME),
         holder=holder,
         status_index=index,
         status_uri=uri,

@@ -13,7 +13,7 @@ from typing import Final
 
 from ledger import text
 from ledger.canonical import Object, as_int, as_object, as_text
-from ledger.encoding import HASH_BYTES, b64url_decode, b64url_encode, sha256
+from ledger.encoding import HASH_BYTES, MAX_TIME, b64url_decode, b64url_encode, sha256
 from ledger.errors import MalformedError, VerificationError, shown
 from ledger.keys import verify_signature
 from ledger.tokens.attribution import SdJwt, TokenIssuer, parse_token, verify_token
@@ -72,7 +72,7 @@ def parse_presentation(presentation: str, field: str = "presentation") -> Presen
         parse_token(sd_jwt + tilde, field),
         text.url(as_text(o["aud"], f"{field}.binding.aud"), f"{field}.binding.aud"),
         text.identifier(nonce, f"{field}.binding.nonce", _NONCE, 128),
-        as_int(o["iat"], f"{field}.binding.iat"),
+        as_int(o["iat"], f"{field}.binding.iat", 0, MAX_TIME),
         sd_hash,
         jwt,
     )

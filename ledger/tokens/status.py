@@ -15,7 +15,7 @@ from typing import Final
 
 from ledger import text
 from ledger.canonical import Object, as_constant, as_int, as_object, as_text
-from ledger.encoding import b64url_decode, b64url_encode, sha256
+from ledger.encoding import MAX_TIME, b64url_decode, b64url_encode, sha256
 from ledger.errors import MalformedError, VerificationError, shown
 from ledger.tokens.jwt import CLOCK_SKEW, Jwt, Signer, parse_jwt, sign_jwt, verify_jwt
 
@@ -151,8 +151,8 @@ def parse_status_list(jwt: str, field: str = "status") -> StatusList:
     as_constant(packed["bits"], f"{field}.status_list.bits", STATUS_BITS)
     as_int(packed["bits"], f"{field}.status_list.bits")
     as_constant(o["ttl"], f"{field}.ttl", STATUS_TTL)
-    issued_at = as_int(o["iat"], f"{field}.iat")
-    expires_at = as_int(o["exp"], f"{field}.exp")
+    issued_at = as_int(o["iat"], f"{field}.iat", 0, MAX_TIME)
+    expires_at = as_int(o["exp"], f"{field}.exp", 0, MAX_TIME)
     if expires_at != issued_at + STATUS_SECONDS:
         raise MalformedError(f"expected iat + {STATUS_SECONDS}, found {expires_at}", field=f"{field}.exp")
     return StatusList(

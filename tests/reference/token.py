@@ -38,6 +38,7 @@ VCT = "urn:trainmark:vct:attribution:1"
 STATUS_BITS, STATUS_COUNT = 2, 131_072
 STATUS_WORDS = ["valid", "revoked", "suspended", "refused"]
 MAX_TOKEN_CHARACTERS = 1 << 20
+MAX_TIME = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 _CLAIMS = [
     "iss",
@@ -178,7 +179,7 @@ def verify_holder(text: str, token: Token, audience: str, nonce: str, now: int, 
     jwk = as_object(confirmation["jwk"], ["crv", "kty", "x"], "cnf.jwk")
     ed25519.verify(b64url_decode(jwk["x"], "cnf.jwk.x", 32), jwt.signing_input, jwt.signature)
     require(claims["aud"] == audience and claims["nonce"] == nonce, "key-binding", "made for somebody else")
-    issued = as_integer(claims["iat"], "kb.iat")
+    issued = as_integer(claims["iat"], "kb.iat", 0, MAX_TIME)
     require(now - most_age <= issued <= now, "key-binding", "made at another time")
     hashed = b64url_encode(hashlib.sha256(token.text.encode("ascii")).digest())
     require(claims["sd_hash"] == hashed, "key-binding", "made for another presentation")
@@ -212,7 +213,7 @@ def verify_status_list(text: str, token_keys: Iterable[str], uri: str, now: int 
     """
     jwt = parse_jwt(text, "statuslist+jwt")
     claims = as_object(parse(jwt.payload), ["sub", "iat", "exp", "ttl", "status_list"], "status")
-    issued = as_integer(claims["iat"], "status.iat")
+    issued = as_integer(claims["iat"], "status.iat", 0, MAX_TIME - 24 * 3600)
     require(claims["exp"] == issued + 24 * 3600, "malformed", "status.exp: not a day after iat")
     as_integer(claims["ttl"], "status.ttl", 3600, 3600)
     packed = as_object(claims["status_list"], ["bits", "lst"], "status_list")
@@ -363,8 +364,8 @@ def _check_claims(value: Json) -> dict[str, Json]:
     claims = as_object(value, _CLAIMS, "claims")
     as_pattern(claims["iss"], "https?://[!-~]+", "iss")
     b64url_decode(claims["jti"], "jti", 16)
-    issued = as_integer(claims["iat"], "iat")
-    as_integer(claims["exp"], "exp", issued + 1)
+    issued = as_integer(claims["iat"], "iat", 0, MAX_TIME)
+    as_integer(claims["exp"], "exp", issued + 1, MAX_TIME)
     as_word(claims["vct"], [VCT], "vct")
     uses = [as_word(item, documents.USES, "uses") for item in as_list(claims["uses"], "uses")]
     require(uses == sorted(set(uses)), "malformed", "uses: not sorted")

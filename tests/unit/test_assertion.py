@@ -15,7 +15,7 @@ from ledger.assertion import (
     make_assertion,
     verify_assertion,
 )
-from ledger.encoding import b64url_decode, b64url_encode
+from ledger.encoding import MAX_TIME, b64url_decode, b64url_encode
 from ledger.errors import MalformedError, TrainmarkError, VerificationError
 from ledger.keys import SigningKey, did_encode
 from ledger.tokens.jwt import CLOCK_SKEW
@@ -100,6 +100,8 @@ def test_it_is_for_one_registry() -> None:
         ({"exp": NOW}, "exp"),
         ({"exp": "tomorrow"}, "exp"),
         ({"iat": -1}, "iat"),
+        ({"iat": MAX_TIME + 1, "exp": MAX_TIME + 2}, "iat"),
+        ({"iat": MAX_TIME, "exp": MAX_TIME + 1}, "exp"),
         ({"scope": "publish"}, "client_assertion"),
         ({"nbf": NOW}, "client_assertion"),
     ],

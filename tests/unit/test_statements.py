@@ -142,6 +142,7 @@ def test_the_reference_reads_no_more(name: str) -> None:
         ("manifest", {"supersedes": [1, 1]}, "body.supersedes"),
         ("manifest", {"supersedes": list(range(201))}, "body.supersedes"),
         ("withdraw", {"effective_at": "2026-11-24"}, "body.effective_at"),
+        ("withdraw", {"effective_at": "9999-12-31T23:59:60Z"}, "body.effective_at"),
         ("review", {"outcome": "approved"}, "body.outcome"),
         ("review", {"visibility": None}, "body.visibility"),
         ("review", {"visibility": "secret"}, "body.visibility"),

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.encoding import sha256
+from ledger.encoding import MAX_TIME, sha256
 from ledger.errors import MalformedError, TrainmarkError, VerificationError
 from ledger.keys import thumbprint
 from ledger.statements import PolicyBody
 from ledger.tokens.attribution import (
+    TOKEN_TYPE,
     Licensee,
     Price,
     TokenIssuer,
@@ -24,8 +25,11 @@ from ledger.tokens.attribution import (
     verify_token,
 )
 from ledger.tokens.claims import claims_value, read_claims
+from ledger.tokens.jwt import sign_jwt
 from ledger.tokens.presentation import parse_presentation, present, verify_presentation
 from scripts import make_token_vectors as vectors
+from tests.reference import token as reference
+from tests.reference.refuted import RefutedError
 
 ISSUER = TokenIssuer(vectors.ISSUER, vectors.ORIGIN, {thumbprint(vectors.TOKEN.public): vectors.TOKEN.public})
 GOOD = vectors.good_token()
@@ -118,6 +122,28 @@ def test_a_presentation_carries_the_token_that_was_presented() -> None:
     text = present(chosen, vectors.HOLDER, vectors.AUDIENCE, vectors.NONCE, vectors.NOW)
     asked = {"aud": vectors.AUDIENCE, "nonce": vectors.NONCE}
     assert verify_presentation(parse_presentation(text), ISSUER, now=vectors.NOW, **asked) == chosen  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("iat", "exp", "field"), [(MAX_TIME + 1, 2**53 - 1, "iat"), (7, MAX_TIME + 1, "exp")])
+def test_no_token_begins_or_ends_after_the_year_9999(iat: int, exp: int, field: str) -> None:
+    with pytest.raises(MalformedError, match=str(MAX_TIME)) as caught:
+        read_claims(claims_value(replace(vectors.CLAIMS, iat=iat, exp=exp)))
+    assert caught.value.field == f"token.{field}"
+    last = issue(replace(vectors.CLAIMS, exp=MAX_TIME), vectors.TOKEN, licensee=None, price=None, salts=())
+    assert verify_token(last, ISSUER, MAX_TIME - 1) is last
+    with pytest.raises(VerificationError, match="9999-12-31T23:59:59Z"):
+        verify_token(last, ISSUER, MAX_TIME)
+    claims = dict(claims_value(vectors.CLAIMS)) | {"iat": iat, "exp": exp}
+    with pytest.raises(RefutedError) as refuted:
+        reference.parse_token(sign_jwt(TOKEN_TYPE, claims, vectors.TOKEN) + "~")
+    assert refuted.value.code == "malformed"
+
+
+def test_no_presentation_is_of_a_later_year() -> None:
+    with pytest.raises(MalformedError, match=str(MAX_TIME)) as caught:
+        present(GOOD, vectors.HOLDER, vectors.AUDIENCE, vectors.NONCE, MAX_TIME + 1)
+    assert caught.value.field == "presentation.binding.iat"
+    assert parse_presentation(present(GOOD, vectors.HOLDER, vectors.AUDIENCE, vectors.NONCE, MAX_TIME)).iat == MAX_TIME
 
 
 @pytest.mark.parametrize(("aud", "nonce"), [("x", "n"), (vectors.AUDIENCE, ""), (vectors.AUDIENCE, "a b")])

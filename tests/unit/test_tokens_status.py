@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.encoding import b64url_encode, sha256
+from ledger.encoding import MAX_TIME, b64url_encode, sha256
 from ledger.errors import MalformedError, VerificationError
 from ledger.keys import SigningKey, thumbprint
 from ledger.tokens.status import (
     STATUS_BYTES,
     STATUS_COUNT,
+    STATUS_SECONDS,
     empty_status,
     pack_status,
     parse_status_list,
@@ -24,6 +25,8 @@ from ledger.tokens.status import (
     verify_status_list,
     with_status,
 )
+from tests.reference import token as reference
+from tests.reference.refuted import RefutedError
 
 KEY = SigningKey(bytes(31) + b"\2")
 ENTRIES = st.dictionaries(st.integers(0, STATUS_COUNT - 1), st.integers(0, 2), max_size=20)
@@ -91,6 +94,21 @@ def test_a_full_random_array_fits() -> None:
     verify_status_list(status, {thumbprint(KEY.public): KEY.public}, uri, 1_800_000_000)
     assert (status.array, status.digest) == (array, sha256(array))
     assert uri == "https://registry.example/status/3"
+
+
+def test_a_day_ends_before_the_year_10000() -> None:
+    uri, last = status_uri("https://registry.example", 0), MAX_TIME - STATUS_SECONDS
+    jwt = sign_status_list(uri, empty_status(), last, KEY)
+    assert parse_status_list(jwt).expires_at == MAX_TIME
+    assert reference.verify_status_list(jwt, [KEY.did], uri, last) == empty_status()
+    for issued_at, field in ((last + 1, "exp"), (MAX_TIME + 1, "iat"), (2**53 - 1 - STATUS_SECONDS, "iat")):
+        jwt = sign_status_list(uri, empty_status(), issued_at, KEY)
+        with pytest.raises(MalformedError, match=str(MAX_TIME)) as caught:
+            parse_status_list(jwt)
+        assert caught.value.field == f"status.{field}"
+        with pytest.raises(RefutedError) as refuted:
+            reference.verify_status_list(jwt, [KEY.did], uri, None)
+        assert refuted.value.code == "malformed"
 
 
 def test_packing_asks_for_a_whole_array() -> None:
