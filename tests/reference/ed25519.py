@@ -30,7 +30,8 @@ def verify(public: bytes, message: bytes, signature: bytes, code: str = "bad-sig
     Raises:
         RefutedError: with ``code``: a key or signature that is not canonical, a key of small order, a false signature.
     """
-    require(len(public) == 32 and _is_acceptable(public), code, "not a canonical key of full order")
+    require(len(public) == 32 and _has_form(public), code, "not a canonical key of full order")
+    require(_decode_point(public) is not None, code, "a key that is no point of the curve")
     require(len(signature) == 64, code, f"a signature of {len(signature)} bytes")
     require(int.from_bytes(signature[32:], "little") < L, code, "S is not below L")
     try:
@@ -48,14 +49,23 @@ def did_decode(did: object, field: str) -> bytes:
     """The 32 bytes of the Ed25519 public key that a did:key names.
 
     Raises:
-        RefutedError: another did method, another kind of key, another spelling, a key that ``verify`` would refuse.
+        RefutedError: another did method, another kind of key, another spelling, a key that ``check_form`` refuses.
     """
     require(isinstance(did, str) and did.startswith(_PREFIX), "malformed", f"{field}: not a did:key")
     decoded = _base58_decode(str(did)[len(_PREFIX) :], field)
     require(len(decoded) == 34 and decoded[:2] == _MULTICODEC, "malformed", f"{field}: not an Ed25519 key")
     require(did_encode(decoded[2:]) == did, "malformed", f"{field}: not the canonical did:key")
-    require(_is_acceptable(decoded[2:]), "malformed", f"{field}: not a canonical key of full order")
-    return decoded[2:]
+    return check_form(decoded[2:], field)
+
+
+def check_form(public: bytes, field: str) -> bytes:
+    """A key as it is read: canonical and not of small order.  Bytes of no point pass, and ``verify`` refuses them.
+
+    Raises:
+        RefutedError: ``malformed``.
+    """
+    require(_has_form(public), "malformed", f"{field}: not a canonical key of full order")
+    return public
 
 
 def _base58_encode(data: bytes) -> str:
@@ -77,10 +87,12 @@ def _base58_decode(text: str, field: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_acceptable(public: bytes) -> bool:
-    point = _decode_point(public)
-    if point is None:
+def _has_form(public: bytes) -> bool:
+    if int.from_bytes(public, "little") & (2**255 - 1) >= P:
         return False
+    point = _decode_point(public[:31] + bytes([public[31] & 0x7F]))  # x = 0 with the sign set is as x = 0
+    if point is None:
+        return True
     for _ in range(3):  # eight times the point: the neutral element exactly for the eight points of small order
         point = _add(point, point)
     return point != (0, 1)

@@ -93,7 +93,7 @@ def parse_vkey(text: str) -> VerifierKey:
     require(re.fullmatch("[0-9a-f]{8}", hexadecimal) is not None, "malformed", "a key id is 8 lower-case hex digits")
     data = b64_decode(encoded, "verifier key")
     require(len(data) == 33 and data[0] in (LOG_KEY, WITNESS_KEY), "malformed", "not an Ed25519 key of type 01 or 04")
-    key = VerifierKey(name, bytes.fromhex(hexadecimal), data[0], data[1:])
+    key = VerifierKey(name, bytes.fromhex(hexadecimal), data[0], ed25519.check_form(data[1:], "verifier key"))
     require(key.key_id == key_id(name, key.kind, key.public), "malformed", "the key id is not that of name and key")
     return key
 

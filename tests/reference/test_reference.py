@@ -137,7 +137,6 @@ BAD_KEYS = [
     "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
     "0100000000000000000000000000000000000000000000000000000000000080",
     "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-    "0200000000000000000000000000000000000000000000000000000000000000",
 ]
 
 
@@ -174,6 +173,14 @@ class TestEd25519:
             ed25519.verify(key, b"", b"\x01" + bytes(63))
         with pytest.raises(RefutedError, match="canonical key"):
             ed25519.did_decode(ed25519.did_encode(key), "key")
+
+    def test_a_key_that_is_no_point_is_read_and_verifies_nothing(self) -> None:
+        key = b"\x02" + bytes(31)
+        assert ed25519._decode_point(key) is None
+        assert ed25519.did_decode(ed25519.did_encode(key), "key") == key
+        with pytest.raises(RefutedError, match="no point") as caught:
+            ed25519.verify(key, b"", b"\x01" + bytes(63))
+        assert caught.value.code == "bad-signature"
 
     def test_its_arithmetic_is_that_of_the_curve(self) -> None:
         # RFC 8032, 5.1.5: the public key of TEST 1 is the clamped hash of its secret times the base point.

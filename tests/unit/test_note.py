@@ -208,6 +208,8 @@ def test_what_no_vkey_is(vkey: str) -> None:
     with pytest.raises(MalformedError) as caught:
         parse_vkey(vkey, "x.key")
     assert caught.value.field == "x.key"
+    with pytest.raises(RefutedError):
+        reference.parse_vkey(vkey)
 
 
 @given(st.binary(min_size=32, max_size=32), st.sampled_from([ED25519, COSIGNATURE]))
