@@ -108,18 +108,6 @@ class Entropy(Protocol):
     def __call__(self, size: int, /) -> bytes: ...
 
 
-class Signer(Protocol):
-    """An Ed25519 key that signs, wherever it is kept; ``ledger.keys.SigningKey`` is one."""
-
-    @property
-    def did(self) -> str: ...
-
-    @property
-    def public(self) -> bytes: ...
-
-    def sign(self, message: bytes) -> bytes: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Head:
     """Where the log stands: `size` leaves, their `root`, and the signed checkpoint `note` over both."""
