@@ -22,7 +22,7 @@ from ledger.ports import ChainIdentity
 from ledger.receipt import (
     ANCHORED_TOPIC,
     AnchorRecord,
-    build_proof,
+    build_receipt_proof,
     hex_text,
     keccak256,
     parse_record,
@@ -169,7 +169,7 @@ def make_record(identity: ChainIdentity, header: bytes, receipts: Sequence[bytes
             publisher=identity.publisher,
             header=header,
             receipt_index=index,
-            receipt_proof=tuple(build_proof(receipts, index)[1]),
+            receipt_proof=tuple(build_receipt_proof(receipts, index)[1]),
             log_index=log_index,
         )
     )

@@ -52,6 +52,7 @@ from ledger.keys import SigningKey
 from ledger.manifests import Manifest, format_manifest
 from ledger.note import MAX_NOTE_BYTES
 from ledger.ports import ChainIdentity
+from ledger.proof import MAX_PROOF_BYTES
 from ledger.statements import Statement
 from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES
 from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
@@ -71,7 +72,6 @@ MAX_JSON_BYTES: Final = 4 << 20
 MAX_LINE_BYTES: Final = 1 << 20
 MAX_ANSWER_DEPTH: Final = 16
 MAX_BATCH_BYTES: Final = 256 << 20
-MAX_PROOF_BYTES: Final = 16 << 20
 MAX_TOKEN_BYTES: Final = 256 << 20
 MAX_TILE_BYTES: Final = WIDTH * (MAX_LEAF_BYTES + 2)
 MAX_TEXT_CHARS: Final = 500

@@ -37,10 +37,10 @@ RlpItem: TypeAlias = Union[bytes, list["RlpItem"]]  # noqa: UP007 - `bytes | lis
 MAX_HEADER_BYTES: Final = 4096
 # A receipt index of three bytes is 8 nibbles of key: 8 branches and a leaf.  A gigagas block holds 50,000 receipts.
 MAX_RECEIPT_INDEX: Final = 2**24 - 1
-MAX_PROOF_NODES: Final = 9
+MAX_RECEIPT_PROOF_NODES: Final = 9
 # Our own receipt has 440 bytes; a publisher that is a contract may write other logs in the same transaction.
-MAX_PROOF_BYTES: Final = 64 * 1024
-MAX_LOG_INDEX: Final = 2**16 - 1  # more logs than that do not fit into MAX_PROOF_BYTES
+MAX_RECEIPT_PROOF_BYTES: Final = 64 * 1024
+MAX_LOG_INDEX: Final = 2**16 - 1  # more logs than that do not fit into MAX_RECEIPT_PROOF_BYTES
 # Our deepest value is receipt > logs > log > topics > topic.
 MAX_RLP_DEPTH: Final = 8
 
@@ -109,13 +109,13 @@ def parse_record(value: object) -> AnchorRecord:
     if not isinstance(chain, str) or not _CHAIN.fullmatch(chain):
         raise MalformedError(f"expected eip155 and a chain number, found {shown(chain)}", field="record.chain")
     proof = value["receipt_proof"]
-    if not isinstance(proof, list) or not 1 <= len(proof) <= MAX_PROOF_NODES:
+    if not isinstance(proof, list) or not 1 <= len(proof) <= MAX_RECEIPT_PROOF_NODES:
         raise MalformedError(
-            f"expected 1 to {MAX_PROOF_NODES} nodes, found {shown(proof)}", field="record.receipt_proof"
+            f"expected 1 to {MAX_RECEIPT_PROOF_NODES} nodes, found {shown(proof)}", field="record.receipt_proof"
         )
-    nodes = tuple(_hex(node, "record.receipt_proof", 1, MAX_PROOF_BYTES) for node in proof)
-    if sum(map(len, nodes)) > MAX_PROOF_BYTES:
-        raise MalformedError(f"more than {MAX_PROOF_BYTES} bytes in all", field="record.receipt_proof")
+    nodes = tuple(_hex(node, "record.receipt_proof", 1, MAX_RECEIPT_PROOF_BYTES) for node in proof)
+    if sum(map(len, nodes)) > MAX_RECEIPT_PROOF_BYTES:
+        raise MalformedError(f"more than {MAX_RECEIPT_PROOF_BYTES} bytes in all", field="record.receipt_proof")
     return AnchorRecord(
         chain=chain,
         genesis=hex_text(_hex(value["genesis"], "record.genesis", 32, 32)),
@@ -151,7 +151,7 @@ def verify_record(record: AnchorRecord, origin: bytes) -> AnchoredHead:
     """
     try:
         root, number, time = _header(record.header)
-        logs = receipt_logs(verify_proof(root, record.receipt_index, record.receipt_proof))
+        logs = receipt_logs(verify_receipt(root, record.receipt_index, record.receipt_proof))
     except MalformedError as e:
         raise VerificationError(e.message, code="anchor", field=e.field) from e
     if not 0 <= record.log_index < len(logs):
@@ -212,7 +212,7 @@ def rlp_decode(data: bytes, field: str = "rlp") -> RlpItem:
     return item
 
 
-def verify_proof(root: bytes, index: int, nodes: Sequence[bytes]) -> bytes:
+def verify_receipt(root: bytes, index: int, nodes: Sequence[bytes]) -> bytes:
     """Returns the value under ``rlp(index)`` in the trie with `root`, following `nodes` from the root down.
 
     Raises:
@@ -247,7 +247,7 @@ def verify_proof(root: bytes, index: int, nodes: Sequence[bytes]) -> bytes:
     return value
 
 
-def build_proof(receipts: Sequence[bytes], index: int) -> tuple[bytes, list[bytes]]:
+def build_receipt_proof(receipts: Sequence[bytes], index: int) -> tuple[bytes, list[bytes]]:
     """Returns the root of the receipts trie of a block, and the nodes that lead to receipt `index`, root first.
 
     `receipts` are the encoded receipts of all transactions of the block, in their order, none empty.

@@ -24,7 +24,15 @@ from ledger.keys import SigningKey, jwk, thumbprint
 from ledger.merkle import Tree, leaf_hash
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import format_policy, parse_policy
-from ledger.receipt import ANCHORED_TOPIC, AnchorRecord, RlpItem, build_proof, keccak256, rlp_encode, rlp_integer
+from ledger.receipt import (
+    ANCHORED_TOPIC,
+    AnchorRecord,
+    RlpItem,
+    build_receipt_proof,
+    keccak256,
+    rlp_encode,
+    rlp_integer,
+)
 from ledger.statements import Statement, key_add_body, manifest_body, sign_statement
 from ledger.tokens.attribution import Licensee, Price, SdJwt, issue, select_disclosures
 from ledger.tokens.bundle import format_token_bundle
@@ -695,7 +703,7 @@ def anchor_record(origin: str, size: int, root: bytes) -> AnchorRecord:
     topics: list[RlpItem] = [ANCHORED_TOPIC, bytes(12) + bytes.fromhex(PUBLISHER[2:]), sha256(origin.encode())]
     log: list[RlpItem] = [bytes.fromhex(CONTRACT[2:]), topics, size.to_bytes(32, "big") + root]
     receipt = b"\2" + rlp_encode([b"\1", rlp_integer(90_000), bytes(256), [log]])
-    receipts_root, proof = build_proof([receipt], 0)
+    receipts_root, proof = build_receipt_proof([receipt], 0)
     fields = [bytes(32), bytes(32), bytes(20), bytes(32), bytes(32), receipts_root, bytes(256), b"", rlp_integer(12)]
     block = rlp_encode(
         [*fields, rlp_integer(30_000_000), rlp_integer(90_000), rlp_integer(BLOCK_TIME), b"", bytes(32), bytes(8)]

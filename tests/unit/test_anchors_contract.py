@@ -25,9 +25,9 @@ from ledger.errors import BackendError, MalformedError, NotFoundError
 from ledger.ports import ChainIdentity
 from ledger.receipt import (
     ANCHORED_TOPIC,
-    MAX_PROOF_BYTES,
+    MAX_RECEIPT_PROOF_BYTES,
     RlpItem,
-    build_proof,
+    build_receipt_proof,
     keccak256,
     parse_record,
     rlp_encode,
@@ -135,7 +135,7 @@ def _receipt(*, publisher: str = IDENTITY.publisher, status: bytes = b"\1", more
 
 
 def _header(receipts: list[bytes]) -> bytes:
-    root, _ = build_proof(receipts, 0)
+    root, _ = build_receipt_proof(receipts, 0)
     fields: list[RlpItem] = [bytes(32), bytes(32), bytes(20), bytes(32), bytes(32), root, bytes(256), b""]
     return rlp_encode([*fields, b"\x09", b"", b"", b"\x64", b"", bytes(32), bytes(8)])
 
@@ -164,6 +164,6 @@ def test_no_record_is_made_of_other_blocks() -> None:
     garbled = [receipts[1][:-1]]
     with pytest.raises(BackendError, match="malformed receipt"):
         make_record(IDENTITY, _header(garbled), garbled, 0)
-    large = [_receipt(more=bytes(MAX_PROOF_BYTES))]
+    large = [_receipt(more=bytes(MAX_RECEIPT_PROOF_BYTES))]
     with pytest.raises(BackendError, match="receipt_proof"):
         make_record(IDENTITY, _header(large), large, 0)

@@ -13,11 +13,11 @@ from trie.hexary import HexaryTrie
 from ledger.errors import MalformedError, VerificationError
 from ledger.receipt import (
     MAX_HEADER_BYTES,
-    MAX_PROOF_BYTES,
-    MAX_PROOF_NODES,
+    MAX_RECEIPT_PROOF_BYTES,
+    MAX_RECEIPT_PROOF_NODES,
     AnchoredHead,
     AnchorRecord,
-    build_proof,
+    build_receipt_proof,
     keccak256,
     parse_record,
     record_value,
@@ -71,7 +71,7 @@ def record(receipts: list[bytes], index: int = 0, log_index: int = 0, **header_f
         publisher=PUBLISHER,
         header=header(receipts, **header_fields),
         receipt_index=index,
-        receipt_proof=tuple(build_proof(receipts, index)[1]),
+        receipt_proof=tuple(build_receipt_proof(receipts, index)[1]),
         log_index=log_index,
     )
 
@@ -253,8 +253,8 @@ _MALFORMED: dict[str, object] = {
     "proof empty": _VALUE | {"receipt_proof": []},
     "proof a text": _VALUE | {"receipt_proof": "0x00"},
     "proof of an empty node": _VALUE | {"receipt_proof": ["0x"]},
-    "proof of too many nodes": _VALUE | {"receipt_proof": ["0x00"] * (MAX_PROOF_NODES + 1)},
-    "proof of too many bytes": _VALUE | {"receipt_proof": ["0x" + "00" * (MAX_PROOF_BYTES // 2 + 1)] * 2},
+    "proof of too many nodes": _VALUE | {"receipt_proof": ["0x00"] * (MAX_RECEIPT_PROOF_NODES + 1)},
+    "proof of too many bytes": _VALUE | {"receipt_proof": ["0x" + "00" * (MAX_RECEIPT_PROOF_BYTES // 2 + 1)] * 2},
 }
 
 
@@ -271,7 +271,8 @@ def test_the_caps_themselves_are_allowed() -> None:
         "chain": "eip155:" + "9" * 20,
         "header": "0x" + "00" * MAX_HEADER_BYTES,
         "receipt_index": 2**24 - 1,
-        "receipt_proof": ["0x00"] * (MAX_PROOF_NODES - 1) + ["0x" + "00" * (MAX_PROOF_BYTES - MAX_PROOF_NODES + 1)],
+        "receipt_proof": ["0x00"] * (MAX_RECEIPT_PROOF_NODES - 1)
+        + ["0x" + "00" * (MAX_RECEIPT_PROOF_BYTES - MAX_RECEIPT_PROOF_NODES + 1)],
         "log_index": 2**16 - 1,
     }
     assert record_value(parse_record(value)) == value

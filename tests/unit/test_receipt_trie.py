@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trie.hexary import HexaryTrie
 
 from ledger.errors import MalformedError, TrainmarkError, VerificationError
-from ledger.receipt import RlpItem, build_proof, keccak256, rlp_decode, rlp_encode, verify_proof
+from ledger.receipt import RlpItem, build_receipt_proof, keccak256, rlp_decode, rlp_encode, verify_receipt
 
 
 def reference_root(receipts: list[bytes]) -> bytes:
@@ -32,17 +32,17 @@ def test_roots_and_proofs(count: int, length: int) -> None:
     root = reference_root(receipts)
     for index in {0, 1, count // 2, 127, 128, 255, 256, count - 1}:
         if index < count:
-            built, nodes = build_proof(receipts, index)
+            built, nodes = build_receipt_proof(receipts, index)
             assert built == root
-            assert verify_proof(root, index, nodes) == receipts[index]
+            assert verify_receipt(root, index, nodes) == receipts[index]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=70), min_size=1, max_size=140), st.data())
 def test_any_receipts(receipts: list[bytes], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(receipts) - 1))
-    root, nodes = build_proof(receipts, index)
+    root, nodes = build_receipt_proof(receipts, index)
     assert root == reference_root(receipts)
-    assert verify_proof(root, index, nodes) == receipts[index]
+    assert verify_receipt(root, index, nodes) == receipts[index]
 
 
 def test_proofs_of_the_library_are_taken() -> None:
@@ -52,57 +52,57 @@ def test_proofs_of_the_library_are_taken() -> None:
         trie[rlp.encode(index)] = receipt
     for index in (0, 1, 127, 128, 199):
         nodes = [rlp.encode(node) for node in trie.get_proof(rlp.encode(index))]  # type: ignore[no-untyped-call]
-        assert nodes == build_proof(receipts, index)[1]
-        assert verify_proof(trie.root_hash, index, nodes) == receipts[index]
+        assert nodes == build_receipt_proof(receipts, index)[1]
+        assert verify_receipt(trie.root_hash, index, nodes) == receipts[index]
 
 
 @pytest.mark.parametrize("index", [0, 1, 127, 128, 199])
 def test_every_flipped_bit_is_refused(index: int) -> None:
-    root, nodes = build_proof(long_receipts(200), index)
+    root, nodes = build_receipt_proof(long_receipts(200), index)
     for at, node in enumerate(nodes):
         for position in range(len(node)):
             changed = node[:position] + bytes([node[position] ^ 1 << position % 8]) + node[position + 1 :]
             with pytest.raises(VerificationError):
-                verify_proof(root, index, [*nodes[:at], changed, *nodes[at + 1 :]])
+                verify_receipt(root, index, [*nodes[:at], changed, *nodes[at + 1 :]])
     for position in range(32):
         with pytest.raises(VerificationError):
-            verify_proof(root[:position] + bytes([root[position] ^ 1]) + root[position + 1 :], index, nodes)
+            verify_receipt(root[:position] + bytes([root[position] ^ 1]) + root[position + 1 :], index, nodes)
 
 
 @pytest.mark.parametrize("index", [0, 5, 128])
 def test_the_nodes_are_exactly_the_way(index: int) -> None:
     receipts = long_receipts(200)
-    root, nodes = build_proof(receipts, index)
+    root, nodes = build_receipt_proof(receipts, index)
     probes = {
         "none": [],
         "first missing": nodes[1:],
         "last missing": nodes[:-1],
         "one left over": [*nodes, nodes[-1]],
-        "another tree's left over": [*nodes, build_proof(receipts, 6)[1][-1]],
+        "another tree's left over": [*nodes, build_receipt_proof(receipts, 6)[1][-1]],
         "twice": [nodes[0], *nodes],
         "backwards": nodes[::-1],
     }
     for name, probe in probes.items():
         with pytest.raises(VerificationError) as caught:
-            verify_proof(root, index, probe)
+            verify_receipt(root, index, probe)
         assert (caught.value.code, caught.value.field) == ("anchor", "receipt_proof"), name
 
 
 def test_a_proof_shows_its_own_index_only() -> None:
     receipts = long_receipts(200)
     for index in (0, 1, 127, 128, 199):
-        root, nodes = build_proof(receipts, index)
+        root, nodes = build_receipt_proof(receipts, index)
         for other in {0, 1, 127, 128, 199, 200, index + 1} - {index}:
             with pytest.raises(VerificationError):
-                verify_proof(root, other, nodes)
+                verify_receipt(root, other, nodes)
 
 
 def test_beyond_the_last_receipt_there_is_nothing() -> None:
     with pytest.raises(ValueError, match="no receipt 3"):
-        build_proof([b"a", b"b", b"c"], 3)
-    root, nodes = build_proof(long_receipts(1), 0)
+        build_receipt_proof([b"a", b"b", b"c"], 3)
+    root, nodes = build_receipt_proof(long_receipts(1), 0)
     with pytest.raises(VerificationError, match="no receipt 1"):
-        verify_proof(root, 1, nodes)
+        verify_receipt(root, 1, nodes)
 
 
 def _leaf(path: str, value: bytes) -> RlpItem:
@@ -138,7 +138,7 @@ def test_nodes_no_trie_holds(name: str) -> None:
     items, error = _CRAFTED[name]
     nodes = [rlp_encode(item) for item in items]
     with pytest.raises(error):
-        verify_proof(keccak256(nodes[0]), 0, nodes)
+        verify_receipt(keccak256(nodes[0]), 0, nodes)
 
 
 def test_nodes_a_trie_holds() -> None:
@@ -151,6 +151,6 @@ def test_nodes_a_trie_holds() -> None:
     ]
     for items in trees:
         nodes = [rlp_encode(item) for item in items]
-        value = verify_proof(keccak256(nodes[0]), 0, nodes)
+        value = verify_receipt(keccak256(nodes[0]), 0, nodes)
         assert value in (_LONG, b"x", b"value")
         assert rlp_decode(nodes[0]) == items[0]
