@@ -27,6 +27,7 @@ from typing import Final, NoReturn, TypeAlias, Union
 
 from Crypto.Hash import keccak
 
+from ledger import text
 from ledger.canonical import Object
 from ledger.encoding import MAX_TIME
 from ledger.errors import MalformedError, VerificationError, shown
@@ -49,7 +50,6 @@ _LEGACY_HEADER_FIELDS = 15
 _RECORD_KEYS = frozenset(
     ("kind", "chain", "genesis", "contract", "publisher", "header", "receipt_index", "receipt_proof", "log_index")
 )
-_CHAIN = re.compile(r"eip155:[1-9][0-9]{0,19}")
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})+")
 
 
@@ -106,8 +106,8 @@ def parse_record(value: object) -> AnchorRecord:
         expected = ", ".join(sorted(_RECORD_KEYS))
         raise MalformedError(f"expected exactly {expected}, found {shown(list(value))}", field="record")
     chain = value["chain"]
-    if not isinstance(chain, str) or not _CHAIN.fullmatch(chain):
-        raise MalformedError(f"expected eip155 and a chain number, found {shown(chain)}", field="record.chain")
+    if not isinstance(chain, str):
+        raise MalformedError(f"expected text, found {shown(chain)}", field="record.chain")
     proof = value["receipt_proof"]
     if not isinstance(proof, list) or not 1 <= len(proof) <= MAX_RECEIPT_PROOF_NODES:
         raise MalformedError(
@@ -117,7 +117,7 @@ def parse_record(value: object) -> AnchorRecord:
     if sum(map(len, nodes)) > MAX_RECEIPT_PROOF_BYTES:
         raise MalformedError(f"more than {MAX_RECEIPT_PROOF_BYTES} bytes in all", field="record.receipt_proof")
     return AnchorRecord(
-        chain=chain,
+        chain=text.chain(chain, "record.chain"),
         genesis=hex_text(_hex(value["genesis"], "record.genesis", 32, 32)),
         contract=hex_text(_hex(value["contract"], "record.contract", 20, 20)),
         publisher=hex_text(_hex(value["publisher"], "record.publisher", 20, 20)),

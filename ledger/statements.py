@@ -47,7 +47,6 @@ LEVELS: Final = ("self", "domain", "attested")
 DECISIONS: Final = ("upheld", "rejected", "settled")
 RECORD_KINDS: Final = ("agreement", "audit", "statement", "usage", "gate", "labels", "watch")
 
-_CHAIN = re.compile(r"eip155:[1-9][0-9]{0,19}")
 _ENVELOPE = ("type", "v", "by", "key", "log", "known_block", "body", "sig")
 
 
@@ -409,7 +408,7 @@ def read_statement(value: Json, field: str = "statement") -> Statement:
 
 def _known_block(value: Json, field: str) -> KnownBlock:
     o = as_object(value, field, ("chain", "number", "hash"))
-    chain = text.identifier(as_text(o["chain"], f"{field}.chain"), f"{field}.chain", _CHAIN, 32)
+    chain = text.chain(as_text(o["chain"], f"{field}.chain"), f"{field}.chain")
     hash_ = as_text(o["hash"], f"{field}.hash")
     if not hash_.startswith("0x") or len(hash_) != 66:
         raise MalformedError(f"expected 0x and 64 hex digits, found {shown(hash_)}", field=f"{field}.hash")

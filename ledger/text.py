@@ -16,10 +16,13 @@ from ledger.errors import MalformedError, shown
 from ledger.unicode14 import VERSION, is_assigned
 
 MAX_TEXT_BYTES: Final = 4096
+CHAIN: Final = r"eip155:[1-9][0-9]{0,19}"
+"""The name of a chain by CAIP-2, as a regular expression."""
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _IDENTIFIER = re.compile(r"[!-~]+")
+_CHAIN = re.compile(CHAIN)
 _URL = re.compile(r"https?://[!-~]+")
 
 
@@ -66,6 +69,11 @@ def identifier(text: str, field: str, pattern: re.Pattern[str] = _IDENTIFIER, hi
 def url(text: str, field: str) -> str:
     """An http(s) address as text: it is shown and compared, never fetched."""
     return identifier(text, field, _URL, 2048)
+
+
+def chain(text: str, field: str) -> str:
+    """The name of an Ethereum-style chain by CAIP-2: ``eip155:`` and its number."""
+    return identifier(text, field, _CHAIN, 32)
 
 
 def path(text: str, field: str) -> str:

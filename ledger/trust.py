@@ -35,10 +35,9 @@ MAX_ANCHORS: Final = 64
 MAX_BLOCKS: Final = 10_000
 CLASSES: Final = ("development", "testnet", "public", "authority")
 
-_CHAIN = re.compile(r"eip155:[1-9][0-9]{0,19}")
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
-_BLOCKS_KEY = re.compile(r"eip155:[1-9][0-9]{0,19}/0x[0-9a-f]{64}")
+_BLOCKS_KEY = re.compile(rf"{text.CHAIN}/0x[0-9a-f]{{64}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def _anchor(value: Json, field: str) -> TrustedEvm | TrustedAuthority:
     o = as_object(value, field, ("kind", "class", "chain", "genesis", "contract", "publisher"))
     return TrustedEvm(
         as_choice(o["class"], f"{field}.class", CLASSES),
-        text.identifier(as_text(o["chain"], f"{field}.chain"), f"{field}.chain", _CHAIN, 32),
+        text.chain(as_text(o["chain"], f"{field}.chain"), f"{field}.chain"),
         text.identifier(as_text(o["genesis"], f"{field}.genesis"), f"{field}.genesis", _HASH),
         text.identifier(as_text(o["contract"], f"{field}.contract"), f"{field}.contract", _ADDRESS),
         text.identifier(as_text(o["publisher"], f"{field}.publisher"), f"{field}.publisher", _ADDRESS),
