@@ -46,7 +46,7 @@ from ledger.tokens.status import (
     SUSPENDED,
     empty_status,
     pack_status,
-    sign_packed_status,
+    sign_status_list,
     status_uri,
     with_status,
 )
@@ -484,7 +484,7 @@ def status_payload(lst: str) -> Object:
 def status_cases(packed: dict[str, str]) -> list[Case]:
     """Status lists on their own: checked for URI at NOW, then entry STATUS_INDEX is asked for."""
     payload = status_payload(packed["valid"])
-    good = sign_packed_status(URI, packed["valid"], STATUS_ISSUED, TOKEN)
+    good = sign_status_list(URI, packed["valid"], STATUS_ISSUED, TOKEN)
     head, body, _ = good.split(".")
     stream = packed["valid"]
 
@@ -495,7 +495,7 @@ def status_cases(packed: dict[str, str]) -> list[Case]:
         return claims(name, replaced(payload, path, value), f"status.{path}")
 
     def entry(name: str, array: str, code: str | None) -> Case:
-        text = sign_packed_status(URI, packed[array], STATUS_ISSUED, TOKEN)
+        text = sign_status_list(URI, packed[array], STATUS_ISSUED, TOKEN)
         return Case(name, text, code, None if code is None else "status")
 
     return [
@@ -511,11 +511,11 @@ def status_cases(packed: dict[str, str]) -> list[Case]:
         Case("from-the-future", good, "status-not-yet-valid", "status.iat", {"now": STATUS_ISSUED - 61}),
         Case(
             "other-list",
-            sign_packed_status(status_uri(ISSUER, 1), stream, STATUS_ISSUED, TOKEN),
+            sign_status_list(status_uri(ISSUER, 1), stream, STATUS_ISSUED, TOKEN),
             "status-subject",
             "status.sub",
         ),
-        Case("key-unknown", sign_packed_status(URI, stream, STATUS_ISSUED, STRANGER), "unknown-key", "status"),
+        Case("key-unknown", sign_status_list(URI, stream, STATUS_ISSUED, STRANGER), "unknown-key", "status"),
         Case("signature-zero", f"{head}.{body}.{'A' * 86}", "bad-signature", "status"),
         Case("form-padding", f"{good}==", "malformed", "status.signature"),
         Case("header-typ-jwt", jws(raw(header("JWT")), raw(payload)), "malformed", "status.header.typ"),
@@ -691,7 +691,7 @@ class World:
             anchor_record(self.origin, size, tree.root(size)),
         )
         note = sign_checkpoint(Checkpoint(self.named or self.origin, len(tree), tree.root()), LOG)
-        status = sign_packed_status(self.status_uri, self.packed[self.lst], self.status_issued, self.status_signer)
+        status = sign_status_list(self.status_uri, self.packed[self.lst], self.status_issued, self.status_signer)
         return format_token_bundle(self.sd_jwt, self.files, note, carried, status, [anchor])
 
 
@@ -890,7 +890,7 @@ def bundle_cases(packed: dict[str, str]) -> list[Case]:
             "status-of-another-list",
             "status-subject",
             "status.sub",
-            put("status", sign_packed_status(status_uri(ISSUER, 1), packed["valid"], STATUS_ISSUED, TOKEN)),
+            put("status", sign_status_list(status_uri(ISSUER, 1), packed["valid"], STATUS_ISSUED, TOKEN)),
         ),
         case("status-list-is-not-the-last", "status-digest", "status", late=[late_status]),
         case("status-not-logged", "status-digest", "status", array=revoked),

@@ -31,6 +31,7 @@ from ledger.tokens.status import (
     STATUS_BITS,
     STATUS_COUNT,
     empty_status,
+    pack_status,
     sign_status_list,
     status_uri,
     with_status,
@@ -172,7 +173,8 @@ class Grants:
             digest = digest_encode(sha256(array))
             body: Object = {"uri": uri, "bits": STATUS_BITS, "count": STATUS_COUNT, "digest": digest}
             leaf = self.registry.log.append(self.registry.sign("status", body)).index
-        return leaf, sign_status_list(uri, array, self.registry.clock(), self.registry.identity.token_key)
+        signed = sign_status_list(uri, pack_status(array), self.registry.clock(), self.registry.identity.token_key)
+        return leaf, signed
 
     def set_status(self, token: bytes, value: int, subject: str) -> None:
         """Sets the status of a token (0 valid, 1 revoked, 2 suspended, 3 refused) and logs the changed list.

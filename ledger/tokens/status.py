@@ -122,13 +122,11 @@ def unpack_status(lst: object, field: str) -> bytes:
     return array
 
 
-def sign_status_list(uri: str, array: bytes, iat: int, signer: Signer) -> str:
-    """Returns the JWT that publishes `array` under `uri` for the day from `iat` on."""
-    return sign_packed_status(uri, pack_status(array), iat, signer)
+def sign_status_list(uri: str, lst: str, iat: int, signer: Signer) -> str:
+    """Returns the JWT that publishes `lst`, an array as ``pack_status`` writes it, under `uri` for the day from `iat`.
 
-
-def sign_packed_status(uri: str, lst: str, iat: int, signer: Signer) -> str:
-    """Like ``sign_status_list``, for an array that is packed already: signing again needs no packing again."""
+    Signing the same array for another day needs no packing again.
+    """
     payload: Object = {
         "exp": iat + STATUS_SECONDS,
         "iat": iat,

@@ -18,7 +18,7 @@ from joserfc.jwk import OKPKey
 
 from ledger.keys import SigningKey, did_encode, jwk, thumbprint
 from ledger.tokens.presentation import present
-from ledger.tokens.status import sign_packed_status
+from ledger.tokens.status import sign_status_list
 from scripts import make_token_vectors as vectors
 from tests.reference import token as reference
 from tests.reference.bundle import parse_trust
@@ -110,7 +110,7 @@ def test_presentation() -> None:
 
 
 def test_status_list() -> None:
-    jwt = sign_packed_status(vectors.URI, PACKED["suspended"], vectors.STATUS_ISSUED, vectors.TOKEN)
+    jwt = sign_status_list(vectors.URI, PACKED["suspended"], vectors.STATUS_ISSUED, vectors.TOKEN)
     header, payload = verified(jwt, vectors.TOKEN)
     assert header["typ"] == "statuslist+jwt"
     array = zlib.decompress(unpadded(payload["status_list"]["lst"]))

@@ -90,7 +90,7 @@ def test_a_full_random_array_fits() -> None:
     # Nothing to compress: the longest list there is.
     array = b"".join(sha256(b"%d" % n) for n in range(STATUS_BYTES // 32))
     uri = status_uri("https://registry.example", 3)
-    status = parse_status_list(sign_status_list(uri, array, 1_800_000_000, KEY))
+    status = parse_status_list(sign_status_list(uri, pack_status(array), 1_800_000_000, KEY))
     verify_status_list(status, {thumbprint(KEY.public): KEY.public}, uri, 1_800_000_000)
     assert (status.array, status.digest) == (array, sha256(array))
     assert uri == "https://registry.example/status/3"
@@ -98,11 +98,11 @@ def test_a_full_random_array_fits() -> None:
 
 def test_a_day_ends_before_the_year_10000() -> None:
     uri, last = status_uri("https://registry.example", 0), MAX_TIME - STATUS_SECONDS
-    jwt = sign_status_list(uri, empty_status(), last, KEY)
+    jwt = sign_status_list(uri, pack_status(empty_status()), last, KEY)
     assert parse_status_list(jwt).expires_at == MAX_TIME
     assert reference.verify_status_list(jwt, [KEY.did], uri, last) == empty_status()
     for issued_at, field in ((last + 1, "exp"), (MAX_TIME + 1, "iat"), (2**53 - 1 - STATUS_SECONDS, "iat")):
-        jwt = sign_status_list(uri, empty_status(), issued_at, KEY)
+        jwt = sign_status_list(uri, pack_status(empty_status()), issued_at, KEY)
         with pytest.raises(MalformedError, match=str(MAX_TIME)) as caught:
             parse_status_list(jwt)
         assert caught.value.field == f"status.{field}"
