@@ -26,6 +26,10 @@ from ledger.trust import Trust
 MAX_CARRIED_LEAVES: Final = 2048
 MAX_CARRIED_ANCHORS: Final = 2
 MAX_PATH: Final = 64
+MAX_NAMED: Final = 5
+
+KEYS_COUNTED: Final = "no leaf revoked a signing key before it signed"
+"""What a fold of carried leaves asserts: of every key that signed one of them, also of those that added others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,17 @@ def verify_anchor(anchor: CarriedAnchor, checkpoint: Checkpoint, trust: Trust) -
     known = trust.trusts_block(record.chain, record.genesis, head.block_hash)
     time = head.block_time if known else None
     return AnchorFinding(anchor.size, line.anchor_class, record.chain, head.block_number, head.block_hash, time)
+
+
+def open_sentences(fold: Fold, witnesses: Sequence[str]) -> list[str]:
+    """Tells people what every bundle leaves open: other logs, and leaves that this version does not understand."""
+    sentences = []
+    if not witnesses:
+        sentences.append("that everybody is shown the same log: no witness signed the checkpoint")
+    if fold.unknown:
+        leaves = ", ".join(map(str, fold.unknown[:MAX_NAMED])) + (" and more" if len(fold.unknown) > MAX_NAMED else "")
+        sentences.append(f"what leaves of a type that this version does not know say: {leaves}")
+    return sentences
 
 
 def block_text(finding: AnchorFinding) -> str:

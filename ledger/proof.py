@@ -23,6 +23,7 @@ from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.encoding import digest_decode, digest_encode, time_encode
 from ledger.errors import MalformedError, VerificationError
 from ledger.evidence import (
+    KEYS_COUNTED,
     AnchorFinding,
     CarriedAnchor,
     CarriedLeaf,
@@ -31,6 +32,7 @@ from ledger.evidence import (
     earliest,
     fold_carried,
     leaves_value,
+    open_sentences,
     read_anchors,
     read_leaves,
     verify_anchor,
@@ -387,14 +389,13 @@ def _result(run: _Run) -> ProofResult:
     not_checked = [
         f'that "{claim.header.creator_name}" is the name of {claim.header.creator_id}',
         "who owns the work: a log shows who said what and before when",
+        "whether another creator claims this file too: that takes all public manifests",
     ]
     shown, open_ = anchor_sentences(run.anchors, claim.leaf, "claim", "the claim was logged")
     proved += shown
     not_checked += open_
-    if not run.witnesses:
-        not_checked.append("that everybody is shown the same log: no witness signed the checkpoint")
+    not_checked += open_sentences(fold, run.witnesses)
     says = f"state of the claim at {bundle.checkpoint.size} leaves: {state}"
-    keys = "no leaf revoked the signing key before the claim"
     return ProofResult(
         digest=bundle.digest,
         kind=bundle.kind,
@@ -410,7 +411,7 @@ def _result(run: _Run) -> ProofResult:
         witnesses=run.witnesses,
         anchors=tuple(run.anchors),
         proved=tuple(proved),
-        asserted=() if replayed else (says, keys),
-        replayed=(says, keys) if replayed else (),
+        asserted=() if replayed else (says, KEYS_COUNTED),
+        replayed=(says, KEYS_COUNTED) if replayed else (),
         not_checked=tuple(not_checked),
     )

@@ -22,6 +22,7 @@ from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.encoding import b64url_decode, b64url_encode, digest_encode, time_encode
 from ledger.errors import VerificationError
 from ledger.evidence import (
+    KEYS_COUNTED,
     AnchorFinding,
     CarriedAnchor,
     CarriedLeaf,
@@ -30,6 +31,7 @@ from ledger.evidence import (
     earliest,
     fold_carried,
     leaves_value,
+    open_sentences,
     read_anchors,
     read_leaves,
     verify_anchor,
@@ -350,8 +352,11 @@ def _result(run: _Run) -> TokenResult:
         f"the token is leaf {run.token_leaf} of {origin}, which had {bundle.checkpoint.size} leaves",
         f"each of its {len(token.manifests)} manifests is the leaf it names, before the token's",
     ]
-    asserted = ["no leaf revoked a signing key before it signed"]
-    not_checked = ["who owns the works: a log shows who said what and before when"]
+    asserted = [KEYS_COUNTED, "no policy is left out that was in force when the token was logged"]
+    not_checked = [
+        "who owns the works: a log shows who said what and before when",
+        "that its manifests were listed and their terms permit this: neither is carried, the registry answers for it",
+    ]
     if run.files is None:
         not_checked.append("which files the token is about: the list is not here")
     else:
@@ -366,8 +371,10 @@ def _result(run: _Run) -> TokenResult:
     shown, open_ = anchor_sentences(run.anchors, run.token_leaf, "token", "the token was issued")
     proved += shown
     not_checked += open_
-    if not run.witnesses:
-        not_checked.append("that everybody is shown the same log: no witness signed the checkpoint")
+    not_checked += open_sentences(run.fold, run.witnesses)
+    issued_before = earliest(run.anchors, run.token_leaf)
+    if run.past and (issued_before is None or issued_before > run.as_of):
+        not_checked.append(f"whether the token was issued by {moment}: no anchor shows it in the log before then")
     return TokenResult(
         digest=sd_jwt.digest,
         token=token,

@@ -137,6 +137,7 @@ def test_what_is_said_aloud() -> None:
     result = verify_proof(data, parse_trust(trust))
     assert any("is the name of" in sentence for sentence in result.not_checked)
     assert any("who owns the work" in sentence for sentence in result.not_checked)
+    assert any("another creator claims this file too" in sentence for sentence in result.not_checked)
     assert any("before when the claim was logged" in sentence for sentence in result.not_checked)
     assert any("no witness signed" in sentence for sentence in result.not_checked)
     assert result.value()["logged_before"] is None

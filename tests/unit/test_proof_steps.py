@@ -365,6 +365,36 @@ def hidden_revocation() -> Case:
     return Case(data, "void", replay=tuple(leaf.data for leaf in log.leaves))
 
 
+def test_a_key_that_a_revoked_key_added_is_asserted() -> None:
+    """The signing key itself was never revoked, and never counted: who added it was revoked, in a leaf left out."""
+    log, recovery, thief = Log(), key("eva, recovery"), key("thief")
+    log.add(sign_statement("key", EVA.did, EVA, ORIGIN, key_add_body(EVA.did, recovery, recovery=True)))
+    revoke: Object = {"op": "revoke", "key": EVA.did, "since": None}
+    log.add(sign_statement("key", EVA.did, recovery, ORIGIN, revoke))
+    added = log.add(sign_statement("key", EVA.did, EVA, ORIGIN, key_add_body(EVA.did, thief, recovery=False)))
+    leaf = log.offer(PICTURES.statement(signer=thief))
+    data = log.bundle(log.claim(leaf), carry=(0, added, leaf, leaf + 1))
+    assert "no leaf revoked a signing key before it signed" in verify_proof(data, trust_in(identity())).asserted
+    refused = verdict(data, trust_in(identity()), replay=[leaf.data for leaf in log.leaves])
+    assert isinstance(refused, VerificationError)
+    assert refused.code == "void"
+
+
+def test_leaves_of_an_unknown_type_are_told() -> None:
+    log = honest()
+    for _ in range(6):
+        log.add(sign_statement("royalty", EVA.did, EVA, ORIGIN, {}))
+    data, leaves = log.bundle(log.claim(), carry=(0, 1, 2, 3)), [leaf.data for leaf in log.leaves]
+    words = "what leaves of a type that this version does not know say: "
+    assert f"{words}3" in verify_proof(data, trust_in(identity())).not_checked
+    replayed = verify_proof(data, trust_in(identity()), replay=leaves)
+    assert f"{words}3, 4, 5, 6, 7 and more" in replayed.not_checked
+    assert not any(
+        "does not know" in sentence
+        for sentence in verify_proof(honest().bundle(honest().claim()), trust_in(identity())).not_checked
+    )
+
+
 CASES: dict[str, tuple[int, Callable[[], Case]]] = {
     make.__name__: (number, make)
     for number, made in {

@@ -136,6 +136,41 @@ def test_an_anchor_before_the_status_leaf_does_not_date_the_list() -> None:
     assert about(result.not_checked, "whether the token was revoked")
 
 
+def test_a_token_that_nothing_shows_in_the_log_by_then() -> None:
+    """`iat` is the issuer's own word: a token logged today may say that it permits since last year."""
+    late = verify_token_bundle(GOOD, TRUST, vectors.NOW, at=vectors.BLOCK_TIME - 1)
+    assert about(late.not_checked, f"was issued by {time_encode(vectors.BLOCK_TIME - 1)}")
+    undated = verify_token_bundle(GOOD, replace(TRUST, blocks={}), vectors.NOW, at=vectors.BLOCK_TIME)
+    assert about(undated.not_checked, "was issued by")
+    for result in (
+        verify_token_bundle(GOOD, TRUST, vectors.NOW, at=vectors.BLOCK_TIME),
+        verify_token_bundle(GOOD, replace(TRUST, blocks={}), vectors.NOW),  # of now: it is in the log
+    ):
+        assert not about(result.not_checked, "was issued by")
+
+
+def test_what_only_the_registry_answers_for() -> None:
+    result = verify_token_bundle(GOOD, TRUST, vectors.NOW)
+    assert about(result.not_checked, "their terms permit this")
+    assert about(result.asserted, "no policy is left out")
+    assert about(result.asserted, "no leaf revoked a signing key")
+    assert not about(result.not_checked, "does not know")
+
+
+def test_a_policy_that_is_left_out_is_asserted_away() -> None:
+    """The registry had taken the key from its policy; the bundle does not show it, and says that it need not."""
+    changed = vectors.World(PACKED).policy([vectors.TOKEN_2])
+    with pytest.raises(VerificationError, match="no trusted key"):
+        verify_token_bundle(world(between=[changed]), TRUST, vectors.NOW)
+    data = world(between=[changed], left_out=[6])
+    trust = TRUST.with_block(
+        vectors.CHAIN, vectors.GENESIS, keccak256(parse_token_bundle(data).anchors[0].record.header)
+    )
+    result = verify_token_bundle(data, trust, vectors.NOW)
+    assert about(result.asserted, "no policy is left out")
+    assert not about(result.proved, "policy")
+
+
 def test_there_is_no_status_of_the_future() -> None:
     with pytest.raises(ValueError, match="after the clock"):
         verify_token_bundle(GOOD, TRUST, vectors.NOW, at=vectors.NOW + 1)
