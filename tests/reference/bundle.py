@@ -18,6 +18,7 @@ from .jcs import (
     as_object,
     as_pattern,
     as_text,
+    as_time,
     as_word,
     b64_decode,
     canonical,
@@ -149,7 +150,7 @@ def verify_bundle(data: bytes, trust: Trust, block_hashes: Collection[str] = (),
     anchors = read_anchors(bundle["anchors"])
     as_of = None
     if bundle["as_of"] is not None:
-        as_of = documents.check_time(as_object(bundle["as_of"], ["time"], "as_of")["time"], "as_of.time")
+        as_of = as_time(as_object(bundle["as_of"], ["time"], "as_of")["time"], "as_of.time")
     manifest = None
     if claim is not None:
         manifest = statements.get(as_integer(claim["leaf"], "claim.leaf"))

@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from . import ed25519, merkle
 from .jcs import (
@@ -21,6 +20,7 @@ from .jcs import (
     as_object,
     as_pattern,
     as_text,
+    as_time,
     as_word,
     b64url_decode,
     canonical,
@@ -28,7 +28,7 @@ from .jcs import (
     digest_bytes,
     parse,
 )
-from .refuted import RefutedError, require
+from .refuted import require
 from .statement import Statement, read_statement, verify_statement
 
 MAX_MANIFEST_BYTES = 128 * 2**20
@@ -150,7 +150,7 @@ def check_header(value: Json) -> dict[str, Json]:
     for key in ("license_digest", "entries_root"):
         digest_bytes(header[key], f"header.{key}")
     as_integer(header["entry_count"], "header.entry_count", 0, MAX_ENTRIES)
-    check_time(header["created_at"], "header.created_at")
+    as_time(header["created_at"], "header.created_at")
     return header
 
 
@@ -290,19 +290,6 @@ def verify_attribution(data: bytes) -> dict[str, Json]:
     for statement in statements:
         _verify_about(statement, header)
     return file
-
-
-def check_time(value: object, field: str) -> int:
-    """A time ``YYYY-MM-DDTHH:MM:SSZ`` as seconds since 1970.
-
-    Raises:
-        RefutedError: another form, or no such day or time.
-    """
-    text = as_pattern(value, r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", field)
-    try:
-        return int(datetime.fromisoformat(text[:-1] + "+00:00").timestamp())
-    except ValueError as error:
-        raise RefutedError("malformed", f"{field}: no such time") from error
 
 
 def _verify_about(statement: Statement, header: dict[str, Json]) -> None:

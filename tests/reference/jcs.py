@@ -16,6 +16,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypeAlias
 
 from .refuted import RefutedError, require
@@ -28,6 +29,7 @@ MAX_DEPTH = 64
 # RFC 8785, 3.2.2.2: two-character escapes where JSON has them, \u00xx in lower case for other control characters.
 _ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 
@@ -206,6 +208,21 @@ def as_pattern(value: object, pattern: str, field: str) -> str:
     """
     require(isinstance(value, str) and re.fullmatch(pattern, value) is not None, "malformed", f"{field}: not {pattern}")
     return str(value)
+
+
+def as_time(value: object, field: str) -> int:
+    """A time ``YYYY-MM-DDTHH:MM:SSZ`` of the years 1970 to 9999, as seconds since 1970.
+
+    Raises:
+        RefutedError: another form, or no such day or time.
+    """
+    text = as_pattern(value, _TIME, field)
+    try:
+        seconds = int(datetime.fromisoformat(text[:-1] + "+00:00").timestamp())
+    except ValueError as error:
+        raise RefutedError("malformed", f"{field}: no such time") from error
+    require(seconds >= 0, "malformed", f"{field}: before 1970")
+    return seconds
 
 
 def _write(value: object) -> str:

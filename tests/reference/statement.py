@@ -19,6 +19,7 @@ from .jcs import (
     as_object,
     as_pattern,
     as_text,
+    as_time,
     as_word,
     b64url_decode,
     canonical,
@@ -47,7 +48,6 @@ _BODY: Mapping[str, tuple[str, ...]] = {
     "training": ("model", "corpus", "tokens", "size"),
     "record": ("kind", "refs", "evidence"),
 }
-_TIME = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +377,7 @@ def _check_body(kind: str, value: dict[str, Json]) -> None:
             _indices(body["supersedes"], "manifest.supersedes", 200)
         case "withdraw":
             as_integer(body["leaf"], "withdraw.leaf")
-            as_pattern(body["effective_at"], _TIME, "withdraw.effective_at")
+            as_time(body["effective_at"], "withdraw.effective_at")
         case "review":
             as_integer(body["leaf"], "review.leaf")
             outcome = as_word(body["outcome"], ["listed", "rejected", "delisted", "erased"], "review.outcome")

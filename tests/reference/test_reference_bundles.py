@@ -271,7 +271,7 @@ class TestProofBundle:
         vouched: dict[str, jcs.Json] = {f"{world.CHAIN}/{world.GENESIS}": list(blocks)}
         trust = bundle.parse_trust(jcs.canonical(made.trust() | {"blocks": vouched}))
         time = f"2026-09-21T{11 + hours}:26:40Z"
-        assert documents.check_time(time, "time") == world.BLOCK_TIME + 3600 * hours
+        assert jcs.as_time(time, "time") == world.BLOCK_TIME + 3600 * hours
         data = made.bundle() | {"as_of": {"time": time}}
         if hours >= 0:
             one = bundle.verify_bundle(jcs.canonical(data), trust)
@@ -628,6 +628,9 @@ class TestStatements:
             ("manifest", {"manifest": "sha256:" + "AA" * 32, "supersedes": []}),
             ("withdraw", {"leaf": True, "effective_at": "2027-01-01T00:00:00Z"}),
             ("withdraw", {"leaf": 0, "effective_at": "2027-13-01T00:00:00Z"}),
+            ("withdraw", {"leaf": 0, "effective_at": "2027-02-29T00:00:00Z"}),
+            ("withdraw", {"leaf": 0, "effective_at": "1969-12-31T23:59:59Z"}),
+            ("withdraw", {"leaf": 0, "effective_at": "9999-12-31T23:59:60Z"}),
             ("withdraw", {"leaf": -1, "effective_at": "2027-01-01T00:00:00Z"}),
             ("dispute", {"op": "open", "case": None, "leaf": 0, "entries": [], "evidence": None, "outcome": "upheld"}),
             ("dispute", {"op": "open", "case": 0, "leaf": 0, "entries": [], "evidence": None, "outcome": None}),
