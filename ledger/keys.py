@@ -66,15 +66,23 @@ def did_encode(public: bytes) -> str:
     return DID_PREFIX + base58_encode(_MULTICODEC_ED25519 + public)
 
 
-@lru_cache(maxsize=4096)
 def did_decode(did: str, field: str = "key") -> bytes:
     """Reads the 32-byte public key of a did:key; refuses other key types and other spellings."""
+    try:
+        return _public_of(did)
+    except MalformedError as e:
+        raise MalformedError(e.message, field=field) from e
+
+
+@lru_cache(maxsize=4096)
+def _public_of(did: str) -> bytes:
+    """Without the field, so that a key is read once wherever it stands: most logs have few parties."""
     if not did.startswith(DID_PREFIX) or len(did) > 80:
-        raise MalformedError(f"expected did:key:z6Mk…, found {shown(did)}", field=field)
-    data = base58_decode(did[len(DID_PREFIX) :], field)
+        raise MalformedError(f"expected did:key:z6Mk…, found {shown(did)}")
+    data = base58_decode(did[len(DID_PREFIX) :], "did")
     if data[:2] != _MULTICODEC_ED25519 or len(data) != 34 or did_encode(data[2:]) != did:
-        raise MalformedError("expected a did:key of an Ed25519 key", field=field)
-    return check_public(data[2:], field)
+        raise MalformedError("expected a did:key of an Ed25519 key")
+    return check_public(data[2:], "did")
 
 
 def verify_signature(public: bytes, message: bytes, signature: bytes) -> bool:
