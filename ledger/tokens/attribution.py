@@ -140,7 +140,7 @@ def parse_token(sd_jwt: str, field: str = "token") -> SdJwt:
     Raises:
         MalformedError: form or schema: any part of it, the disclosures included.
     """
-    signed, *encoded = sd_jwt.split("~")
+    signed, *encoded = sd_jwt.split("~", MAX_DISCLOSURES + 1)  # what has more parts ends in one that is not empty
     if not encoded or encoded.pop() or len(encoded) > MAX_DISCLOSURES:
         message = f"expected a JWT and at most {MAX_DISCLOSURES} disclosures, each ended by ~"
         raise MalformedError(f"{message}, found {shown(sd_jwt)}", field=field)

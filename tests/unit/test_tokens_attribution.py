@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -102,6 +103,18 @@ def test_no_changed_character_is_accepted(data: st.DataObject) -> None:
     other = data.draw(st.characters(min_codepoint=33, max_codepoint=126).filter(lambda c: c != text[at]))
     with pytest.raises(TrainmarkError):
         verify_token(parse_token(text[:at] + other + text[at + 1 :]), ISSUER, vectors.NOW)
+
+
+def test_a_text_of_tildes_costs_no_more_than_itself() -> None:
+    """A bundle may carry 100 MiB of text where its token belongs."""
+    text = GOOD.jwt.text + "~" * 4_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedError, match="at most 2 disclosures"):
+            parse_token(text)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 def test_at_no_particular_time() -> None:
