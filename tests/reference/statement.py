@@ -6,7 +6,6 @@ signature, ``Keys`` who may sign at which index, ``void_reason`` the rest that m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -52,7 +51,10 @@ _BODY: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement of the right form; ``data`` is the leaf."""
+    """A statement of the right form; ``data`` is the leaf.
+
+    One of a type or version that this reader skips and counts is of the type ``unknown``, with an empty ``body``.
+    """
 
     data: bytes
     type: str
@@ -61,7 +63,7 @@ class Statement:
     log: str | None
     body: dict[str, Json]
     signature: bytes
-    known: bool  # False: of a type that this reader skips and counts
+    known: bool
 
 
 @dataclass(slots=True)
@@ -142,24 +144,27 @@ def read_statement(value: Json) -> Statement:
     fields = as_object(value, _KEYS, "statement")
     data = canonical(fields)
     require(len(data) <= MAX_BYTES, "malformed", f"a statement of {len(data)} bytes")
-    as_integer(fields["v"], "statement.v", 1, 1)
+    version = as_integer(fields["v"], "statement.v", 1)
     kind, by, key = (as_text(fields[name], f"statement.{name}") for name in ("type", "by", "key"))
+    as_pattern(kind, "[a-z][a-z0-9-]{0,31}", "statement.type")
     ed25519.did_decode(by, "statement.by")
     ed25519.did_decode(key, "statement.key")
-    log = None if fields["log"] is None else _identifier(fields["log"], "statement.log")
+    log = None if fields["log"] is None else _origin(fields["log"], "statement.log")
     if fields["known_block"] is not None:
         block = as_object(fields["known_block"], ["chain", "number", "hash"], "known_block")
-        as_pattern(block["chain"], "eip155:[1-9][0-9]*", "known_block.chain")
+        as_pattern(block["chain"], "eip155:[1-9][0-9]{0,19}", "known_block.chain")
         as_integer(block["number"], "known_block.number")
         as_pattern(block["hash"], "0x[0-9a-f]{64}", "known_block.hash")
-    body = fields["body"]
-    require(isinstance(body, dict), "malformed", "statement.body: not an object")
-    assert isinstance(body, dict)
-    known = kind == "key" or kind in _BODY
+    known = version == 1 and (kind == "key" or kind in _BODY)
+    body: dict[str, Json] = {}
     if known:
+        require(isinstance(fields["body"], dict), "malformed", "statement.body: not an object")
+        assert isinstance(fields["body"], dict)
+        body = fields["body"]
         _check_body(kind, body)
     require(log is not None or kind == "manifest", "malformed", "only a manifest statement may name no log")
-    return Statement(data, kind, by, key, log, body, b64url_decode(fields["sig"], "statement.sig", 64), known)
+    signature = b64url_decode(fields["sig"], "statement.sig", 64)
+    return Statement(data, kind if known else "unknown", by, key, log, body, signature, known)
 
 
 def as_value(statement: Statement) -> dict[str, Json]:
@@ -301,14 +306,14 @@ def void_reason(
     """
     if statement.log != origin:
         return "of another log"
+    if not statement.known:
+        return None
     if statement.type in BY_REGISTRY and statement.by != registry:
         return "not by the registry"
     if keys is not None and not keys.is_valid(statement.key, index, statement.type):
         return "its key is not valid at this index"
     if any(reference >= index for reference in references(statement)):
         return "refers to a leaf that is not before it"
-    if not statement.known:
-        return None
     if statement.type in ("snapshot", "training") and _number(statement.body["size"]) > index:
         return "of a size beyond its own index"
     if statement.type == "policy" and statement.body["origin"] != origin:
@@ -365,11 +370,13 @@ def _check_body(kind: str, value: dict[str, Json]) -> None:
     body = as_object(value, _BODY[kind], kind)
     match kind:
         case "policy":
-            _identifier(body["origin"], "policy.origin")
+            _origin(body["origin"], "policy.origin")
             key = parse_vkey(as_text(body["log_key"], "policy.log_key"))
             require(key.kind == LOG_KEY and key.name == body["origin"], "malformed", "policy.log_key: of another log")
-            as_pattern(body["issuer"], "https?://[!-~]+", "policy.issuer")
-            for did in as_list(body["token_keys"], "policy.token_keys"):
+            _address(body["issuer"], "policy.issuer")
+            token_keys = as_list(body["token_keys"], "policy.token_keys")
+            require(1 <= len(token_keys) <= 8, "malformed", "policy.token_keys: 1 to 8")
+            for did in token_keys:
                 ed25519.did_decode(did, "policy.token_keys")
             digest_bytes(body["rules"], "policy.rules")
         case "manifest":
@@ -395,12 +402,12 @@ def _check_body(kind: str, value: dict[str, Json]) -> None:
         case "token":
             digest_bytes(body["token"], "token.token")
         case "status":
-            _identifier(body["uri"], "status.uri")
+            _address(body["uri"], "status.uri")
             as_integer(body["bits"], "status.bits", 1, 8)
-            as_integer(body["count"], "status.count")
+            as_integer(body["count"], "status.count", 1)
             digest_bytes(body["digest"], "status.digest")
         case "snapshot":
-            as_integer(body["size"], "snapshot.size")
+            as_integer(body["size"], "snapshot.size", 1)
             as_integer(body["bits"], "snapshot.bits", 0, 24)
             as_integer(body["count"], "snapshot.count")
             digest_bytes(body["root"], "snapshot.root")
@@ -410,7 +417,7 @@ def _check_body(kind: str, value: dict[str, Json]) -> None:
             digest_bytes(corpus["root"], "training.corpus.root")
             as_integer(corpus["count"], "training.corpus.count")
             _indices(body["tokens"], "training.tokens", 200)
-            as_integer(body["size"], "training.size")
+            as_integer(body["size"], "training.size", 1)
         case "record":
             kinds = ["agreement", "audit", "statement", "usage", "gate", "labels", "watch"]
             as_word(body["kind"], kinds, "record.kind")
@@ -457,9 +464,15 @@ def _commitment(value: Json, field: str) -> None:
         digest_bytes(value, field)
 
 
-def _identifier(value: object, field: str) -> str:
-    text = as_text(value, field)
-    require(re.fullmatch("[!-~]+", text) is not None, "malformed", f"{field}: not printable ASCII")
+def _origin(value: object, field: str) -> str:
+    text = as_pattern(value, "[!-*,-~]{1,256}", field)
+    require("://" not in text, "malformed", f"{field}: with a scheme")
+    return text
+
+
+def _address(value: object, field: str) -> str:
+    text = as_pattern(value, "https?://[!-~]+", field)
+    require(len(text) <= 2048, "malformed", f"{field}: too long")
     return text
 
 

@@ -637,7 +637,9 @@ def leaves(draw: st.DrawFn) -> list[bytes]:
         by, signer = draw(st.sampled_from(_PARTIES)), draw(st.sampled_from(_KEYS))
         refs = st.integers(0, len(log.leaves))
         leaf, case = draw(refs), draw(refs)
-        kind = draw(st.sampled_from(("key", "revoke", "manifest", "review", "withdraw", "dispute", "record")))
+        kind = draw(
+            st.sampled_from(("key", "revoke", "manifest", "review", "withdraw", "dispute", "record", "royalty"))
+        )
         op = draw(st.sampled_from(("open", "hold", "decide", "answer")))
         new = draw(st.sampled_from(_KEYS))
         bodies: dict[str, Object] = {
@@ -654,6 +656,7 @@ def leaves(draw: st.DrawFn) -> list[bytes]:
                 draw(st.sampled_from(("upheld", "settled"))) if op == "decide" else None,
             ),
             "record": record(leaf),
+            "royalty": {},
         }
         own = by if draw(st.booleans()) else signer
         log.add(sign_statement("key" if kind == "revoke" else kind, by.did, own, ORIGIN, bodies[kind]))
