@@ -139,10 +139,7 @@ def time_decode(text: object, field: str) -> int:
     """Reads ``YYYY-MM-DDTHH:MM:SSZ`` (no fraction, no leap second) into UTC seconds since 1970."""
     if isinstance(text, str) and _TIME.fullmatch(text):
         parts = [int(p) for p in re.split(r"[-T:Z]", text)[:6]]
-        in_day = (
-            parts[3] <= 23 and parts[4] <= 59 and parts[5] <= 59
-        )  # else the last day would lead into the year 10000
-        if parts[0] >= 1970 and 1 <= parts[1] <= 12 and 1 <= parts[2] <= 31 and in_day:
+        if parts[0] >= 1970 and 1 <= parts[1] <= 12 and 1 <= parts[2] <= 31:
             seconds = timegm((*parts, 0, 0, 0))
             if seconds <= MAX_TIME and time_encode(seconds) == text:
                 return seconds
