@@ -1,4 +1,4 @@
-"""The rules of :class:`ledger.ports.Anchor`, on the embedded chain and on a Hardhat node."""
+"""The rules of :class:`ledger.ports.Anchor`, on the embedded chain, on a Hardhat node, and on the chain in memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ledger.errors import MalformedError, NotFoundError, RefusedError
 from ledger.merkle import Tree, leaf_hash
 from ledger.ports import Anchor
 from ledger.receipt import parse_record, verify_record
+from tests.support.chain import Chain, ChainAnchor
 from tests.support.hardhat import KEYS, hardhat_node
 
 TREE = Tree(leaf_hash(b"%d" % n) for n in range(300))
@@ -31,10 +32,13 @@ def hardhat() -> Iterator[tuple[str, str]]:
         yield url, deploy(url, KEYS[0])
 
 
-@pytest.fixture(params=["embedded", pytest.param("hardhat", marks=pytest.mark.e2e)])
+@pytest.fixture(params=["embedded", "memory", pytest.param("hardhat", marks=pytest.mark.e2e)])
 def publisher(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "embedded":
         return lambda number: closing(EmbeddedChain(tmp_path / "chain.sqlite", KEYS[number]))
+    if request.param == "memory":
+        chain = Chain(is_instant=True)
+        return lambda number: closing(ChainAnchor(chain, f"publisher {number}"))
     url, contract = request.getfixturevalue("hardhat")
 
     @contextmanager
