@@ -16,15 +16,14 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from api.composition import Running
-from ledger.canonical import parse
 from ledger.encoding import digest_encode, sha256, time_encode
 from ledger.errors import NotFoundError
 from ledger.library.licenses import training
 from ledger.manifests import Header
 from ledger.ports import AnchorRow, ManifestRecord
-from ledger.receipt import parse_record, verify_record
+from ledger.receipt import verify_record
+from ledger.registry.anchoring import read_record
 from ledger.registry.claims import ClaimFound
-from ledger.registry.proving import MAX_RECORD_BYTES
 from ledger.terms import parse_terms
 
 Value: TypeAlias = dict[str, Any]
@@ -155,9 +154,8 @@ class Answers:
     def _make_anchor(self, row: AnchorRow) -> Value:
         time = None
         if row.record is not None:
-            record = parse_record(parse(row.record, "record", MAX_RECORD_BYTES, 4))
             origin = sha256(self.running.registry.identity.origin.encode())
-            time = time_encode(verify_record(record, origin).block_time)
+            time = time_encode(verify_record(read_record(row.record), origin).block_time)
         return {
             "size": row.size,
             "chain": row.chain,

@@ -8,14 +8,26 @@ transaction is mined and collected again when its block turns out to have been r
 
 from __future__ import annotations
 
-from ledger.canonical import canonical
+from typing import Final
+
+from ledger.canonical import canonical, parse
 from ledger.encoding import sha256
 from ledger.errors import BackendError, ConflictError, NotFoundError
 from ledger.ports import Anchor, AnchorRow
-from ledger.proof import MAX_CARRIED_TEXT
+from ledger.receipt import AnchorRecord, parse_record
 from ledger.registry.service import Registry
 
 OPEN_STATES = ("pending", "mined")
+MAX_RECORD_BYTES: Final = 1 << 20
+
+
+def read_record(data: bytes) -> AnchorRecord:
+    """Reads the record of an ``AnchorRow``.
+
+    Raises:
+        MalformedError: not what ``Anchoring`` writes there.
+    """
+    return parse_record(parse(data, "record", MAX_RECORD_BYTES, max_text=MAX_RECORD_BYTES))
 
 
 class Anchoring:
@@ -90,7 +102,7 @@ class Anchoring:
         record = row.record
         if status.state in ("mined", "final") and (record is None or status.block_hash != row.block_hash):
             try:
-                record = canonical(self.anchor.record(row.transaction), max_text=MAX_CARRIED_TEXT)
+                record = canonical(self.anchor.record(row.transaction), max_text=MAX_RECORD_BYTES)
             except NotFoundError:
                 return row  # the block went away between two questions; the next step asks again
         elif status.state in ("pending", "lost", "failed"):

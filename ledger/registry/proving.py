@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from ledger.canonical import parse
 from ledger.encoding import digest_encode
 from ledger.errors import NotFoundError
 from ledger.evidence import CarriedAnchor, CarriedLeaf
 from ledger.ports import AnchorRow
 from ledger.proof import Claim, format_proof
-from ledger.receipt import parse_record
+from ledger.registry.anchoring import read_record
 from ledger.registry.claims import LIVE
 from ledger.registry.service import Registry
 from ledger.state import Fold
 from ledger.statements import parse_statement
 
-MAX_RECORD_BYTES: Final = 1 << 20
 MAX_RIVALS: Final = 20
 MAX_RIVAL_LEAVES: Final = 64
 
@@ -138,5 +136,4 @@ def carry_anchors(registry: Registry, leaf: int, size: int) -> list[CarriedAncho
 
 def carried_anchor(registry: Registry, row: AnchorRow, size: int) -> CarriedAnchor:
     """Returns an anchor with the proof that the log at `size` extends it."""
-    record = parse_record(parse(row.record or b"", "record", MAX_RECORD_BYTES, max_text=MAX_RECORD_BYTES))
-    return CarriedAnchor(row.size, row.root, registry.log.consistency(row.size, size), record)
+    return CarriedAnchor(row.size, row.root, registry.log.consistency(row.size, size), read_record(row.record or b""))

@@ -12,6 +12,9 @@ from api.answers import CHUNK, KEPT_ANSWERS, Answers
 from api.composition import Running, open_registry
 from api.settings import Settings
 from ledger.encoding import digest_encode, sha256
+from ledger.registry.anchoring import Anchoring
+from ledger.registry.proving import prove
+from tests.support.chain import Chain, ChainAnchor
 from tests.support.library import Library, make_library, signing_key
 
 KEY = signing_key("answers")
@@ -56,6 +59,17 @@ def test_an_answer_is_kept_until_an_anchor_comes(running: Running) -> None:
     assert json.loads(answers.resolve(digest))["claims"][0]["anchor"]["state"] == "final"
     assert running.anchorer.step() is None
     assert answers.kept(digest) is not None
+
+
+def test_an_anchor_in_a_block_with_a_wide_header(running: Running) -> None:
+    """Header and nodes of a record are longer, in hex, than any text for people may be."""
+    answers, digest = Answers(running), published(running, "one").digest()
+    Anchoring(running.registry, ChainAnchor(Chain(is_instant=True, extra=bytes(3000)))).step()
+    [row] = running.registry.catalog.anchors(None, 9)
+    assert len(row.record or b"") > 6000
+    assert answers.anchor_value(row)["time"] is not None
+    assert json.loads(answers.resolve(digest))["claims"][0]["anchor"]["state"] == "final"
+    assert prove(running.registry, digest)
 
 
 def test_an_answer_overtaken_while_it_was_made_is_not_kept(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
