@@ -14,21 +14,20 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from anchors.embedded import EmbeddedChain
+from api.anchorer import Anchorer
 from api.keys import RegistryKeys, open_keys
 from api.settings import EMBEDDED, Settings, check_settings
 from ledger.encoding import sha256
-from ledger.errors import BackendError, TrainmarkError
-from ledger.ports import Anchor, AnchorRow, ChainIdentity
-from ledger.registry.anchoring import OPEN_STATES, Anchoring
+from ledger.ports import Anchor
 from ledger.registry.grants import Grants
 from ledger.registry.service import Identity, Registry
 from ledger.store.catalog import SqlCatalog
@@ -36,101 +35,9 @@ from ledger.store.engine import open_engine
 from ledger.store.entries import SqlEntryStore
 from ledger.store.files import FolderBlobStore, FolderTileStore, disk_errors
 
-FOLLOW_SECONDS = 5.0
-"""How often a transaction under way is looked at, where the anchor interval is longer."""
-
 
 def _now() -> int:
     return int(time.time())
-
-
-@dataclass(slots=True)
-class Anchorer:
-    """Anchors the log from a thread of its own; a chain that cannot be reached is a warning, and is asked again.
-
-    `changes` counts the rows that were new or changed; `identity` is None until the chain was reached once; `trouble`
-    is what went wrong last.
-    """
-
-    registry: Registry
-    settings: Settings
-    key: bytes
-    trouble: str | None = None
-    identity: ChainIdentity | None = None
-    changes: int = 0
-    _anchor: Anchor | None = None
-    _anchoring: Anchoring | None = None
-    _last: AnchorRow | None = None
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    @property
-    def warning(self) -> str | None:
-        """What is wrong with anchoring now, for people."""
-        if self._thread is not None and not self._thread.is_alive() and not self._stop.is_set():
-            return "anchoring stopped by an error of this program; see its output, and start it again"
-        return self.trouble
-
-    def open(self) -> None:
-        """Opens the chain and compares its head with the log.
-
-        Raises:
-            ConflictError: ``log-disagreement``: the chain holds what the log does not.
-            BackendError: the embedded chain's file cannot be used.
-        """
-        try:
-            self._connect()
-        except BackendError as e:
-            if self.settings.chain == EMBEDDED:
-                raise
-            self.trouble = str(e)
-
-    def _connect(self) -> Anchoring:
-        if self._anchor is None:
-            self._anchor = _open_chain(self.settings, self.key)
-            self.identity = self._anchor.identity
-        if self._anchoring is None:
-            self._anchoring = Anchoring(self.registry, self._anchor)
-            self.trouble = self._anchoring.warning
-        return self._anchoring
-
-    def step(self) -> AnchorRow | None:
-        """Does what there is to do on the chain now; from one thread at a time.
-
-        Raises:
-            TrainmarkError: it did not work; repeat it later.
-        """
-        row = self._connect().step()
-        if row is not None and row != self._last:
-            self._last = row
-            self.changes += 1
-        self.trouble = None
-        return row
-
-    def start(self) -> None:
-        """Begins to anchor in the background."""
-        self._thread = threading.Thread(target=self._run, name="anchorer", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._stop.wait(pause):
-            pause = self.settings.anchor_interval
-            try:
-                row = self.step()
-            except TrainmarkError as e:
-                self.trouble = str(e)
-                continue
-            if row is not None and row.state in OPEN_STATES:
-                pause = min(pause, FOLLOW_SECONDS)
-
-    def close(self) -> None:
-        """Stops the thread and closes the chain."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        if self._anchor is not None:
-            self._anchor.close()
 
 
 def _open_chain(settings: Settings, key: bytes) -> Anchor:
@@ -190,9 +97,9 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         _renew_policy(registry)
         with disk_errors("log.vkey"):
             (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
-        anchorer = Anchorer(registry, settings, keys.anchor)
+        anchorer = Anchorer(registry, partial(_open_chain, settings, keys.anchor), settings.anchor_interval)
         stack.callback(anchorer.close)
-        anchorer.open()
+        anchorer.open(must_answer=settings.chain == EMBEDDED)
         yield Running(settings, registry, Grants(registry), anchorer)
 
 

@@ -298,8 +298,7 @@ class World:
             self.chain = EmbeddedChain(
                 folder / "chain.sqlite", sha256(b"publisher"), clock=self.clock, entropy=Entropy()
             )
-        row = Anchoring(self.registry, self.chain).run()
-        assert row is not None
+        [row] = Anchoring(self.registry, self.chain).step()
         assert row.record is not None
         return row
 

@@ -21,6 +21,9 @@ from anchors.rpc import GWEI
 from ledger.errors import BackendError, NotFoundError
 from ledger.merkle import Tree, leaf_hash
 from ledger.receipt import parse_record, verify_record
+from ledger.registry.anchoring import STUCK_SECONDS, Anchoring
+from ledger.statements import key_add_body
+from tests.simulator import World, identity, key
 from tests.support.hardhat import KEYS, free_port, hardhat_node, post, rpc
 
 TREE = Tree(leaf_hash(b"%d" % n) for n in range(300))
@@ -298,6 +301,91 @@ def test_a_block_of_many_transactions(node: str, anchor: EvmAnchor, origin: byte
     record = parse_record(anchor.record(transaction))
     assert record.receipt_index > 127
     assert verify_record(record, origin).size == 5
+
+
+# -- a log on it -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A registry whose log no other test anchors."""
+    name = sha256(request.node.nodeid.encode()).hexdigest()
+    world = World(identity("registry", f"{name}.example/log"))
+    assert world.registry.log.head.size == 1
+    yield world
+    world.close()
+
+
+def grow(world: World) -> None:
+    size = world.registry.log.head.size
+    body = key_add_body(world.identity.did, key(f"key {size}"), recovery=False)
+    world.speak(world.identity.key, "key", body, log=world.identity.origin)
+
+
+def rows(world: World) -> list[tuple[int, str, bool]]:
+    """Returns size, state and whether there is a record, smallest size first."""
+    found = reversed(world.registry.catalog.anchors(None, 100))
+    return [(row.size, row.state, row.record is not None) for row in found]
+
+
+def test_heads_go_on_while_nothing_is_final(node: str, proxy: Proxy, behind: EvmAnchor, world: World) -> None:
+    number = rpc(node, "eth_blockNumber")
+
+    def lagging(params: list[Any], ask: Callable[[], Any]) -> Any:
+        if params[0] != "finalized":
+            return ask()
+        return {"jsonrpc": "2.0", "id": 1, "result": rpc(node, "eth_getBlockByNumber", number, False)}
+
+    proxy.changes["eth_getBlockByNumber"] = lagging
+    anchoring = Anchoring(world.registry, behind)
+    for _ in range(3):
+        anchoring.step()
+        grow(world)
+    assert rows(world) == [(size, "mined", True) for size in (1, 2, 3)]
+    del proxy.changes["eth_getBlockByNumber"]
+    anchoring.follow()
+    assert rows(world) == [(size, "final", True) for size in (1, 2, 3)]
+
+
+def test_the_newest_head_replaces_what_is_stuck(node: str, anchor: EvmAnchor, world: World) -> None:
+    anchoring = Anchoring(world.registry, anchor)
+    with by_hand(node):
+        anchoring.step()
+        grow(world)
+        assert anchoring.step() == ()
+        assert rows(world) == [(1, "pending", False)]
+        world.clock.now += STUCK_SECONDS
+        anchoring.step()
+        anchoring.follow()
+        assert rows(world) == [(1, "lost", False), (2, "pending", False)]
+        rpc(node, "evm_mine")
+        anchoring.follow()
+    assert rows(world) == [(1, "lost", False), (2, "final", True)]
+    assert anchor.head(anchoring.origin) == (2, world.registry.log.root_at(2))
+
+
+def test_a_reorganization_drops_an_anchor(node: str, proxy: Proxy, behind: EvmAnchor, world: World) -> None:
+    proxy.changes["eth_getBlockByNumber"] = _without_final
+    anchoring = Anchoring(world.registry, behind)
+    anchoring.step()
+    grow(world)
+    before = rpc(node, "evm_snapshot")
+    anchoring.step()
+    assert rows(world) == [(1, "mined", True), (2, "mined", True)]
+    assert rpc(node, "evm_revert", before) is True
+    grow(world)
+    anchoring.step()
+    assert rows(world) == [(1, "mined", True), (2, "lost", False), (3, "mined", True)]
+    assert world.registry.log.broken is None
+
+
+def test_an_anchor_nobody_wrote_down(anchor: EvmAnchor, world: World) -> None:
+    anchoring, head = Anchoring(world.registry, anchor), world.registry.log.head
+    transaction = anchor.submit(anchoring.origin, head.size, head.root, ())
+    grow(world)
+    assert sorted(row.size for row in anchoring.step()) == [1, 2]
+    assert rows(world) == [(1, "final", True), (2, "final", True)]
+    assert world.registry.catalog.anchors(2, 1)[0].transaction == transaction
 
 
 # -- worse nodes -------------------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from api.anchorer import Anchorer
 from api.answers import CHUNK, KEPT_ANSWERS, Answers
 from api.composition import Running, open_registry
 from api.settings import Settings
@@ -57,8 +59,27 @@ def test_an_answer_is_kept_until_an_anchor_comes(running: Running) -> None:
     running.anchorer.step()
     assert answers.kept(digest) is None
     assert json.loads(answers.resolve(digest))["claims"][0]["anchor"]["state"] == "final"
-    assert running.anchorer.step() is None
+    assert running.anchorer.step() == ()
     assert answers.kept(digest) is not None
+
+
+def test_an_answer_is_kept_until_an_older_anchor_changes(running: Running) -> None:
+    """A slow chain: a newer anchor is under way when the one that the answer names becomes final."""
+    chain = Chain()
+    anchorer = Anchorer(running.registry, lambda: ChainAnchor(chain), 60)
+    answers, digest = Answers(replace(running, anchorer=anchorer)), published(running, "one").digest()
+    anchorer.step()
+    chain.mine()
+    chain.finalize()
+    published(running, "two")
+    before = answers.resolve(digest)
+    assert json.loads(before)["claims"][0]["anchor"] is None
+    assert [row.state for row in anchorer.step()] == ["final", "pending"]
+    assert answers.kept(digest) is None
+    assert json.loads(answers.resolve(digest))["claims"][0]["anchor"]["state"] == "final"
+    chain.mine()
+    assert [row.state for row in anchorer.step()] == ["mined"]
+    assert answers.kept(digest) is None
 
 
 def test_an_anchor_in_a_block_with_a_wide_header(running: Running) -> None:
