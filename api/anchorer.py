@@ -7,6 +7,7 @@ when it is stopped.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from ledger.registry.service import Registry
 
 FOLLOW_SECONDS: Final = 5.0
 """How often the newest transaction under way is looked at, where the interval is longer."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -102,6 +105,9 @@ class Anchorer:
                     longest = FOLLOW_SECONDS
             except TrainmarkError as e:
                 self.trouble = str(e)
+            except Exception as e:  # outermost border of this thread: nobody else would ever see it
+                self.trouble = f"anchoring met an error of this program ({type(e).__name__}), see its output"
+                _logger.exception("anchoring failed; it is tried again in %g seconds", self.interval)
             pause = max(min(due - time.monotonic(), longest), 0.0)
 
     def close(self) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain as joined
+from itertools import repeat
 
 import pytest
 
 from api.anchorer import Anchorer
 from ledger.errors import BackendError, ConflictError
+from ledger.ports import Anchor
 from ledger.registry.anchoring import Anchoring
 from tests.simulator import World, key, library
 from tests.support.chain import Chain, ChainAnchor
@@ -39,6 +43,29 @@ def until_sent(chain: Chain, count: int) -> None:
 
 def anchorer_of(world: World, chain: Chain, interval: float) -> Anchorer:
     return Anchorer(world.registry, lambda: ChainAnchor(chain), interval)
+
+
+def test_an_error_of_the_program_is_told_and_the_thread_goes_on(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    chain = Chain(is_instant=True)
+    errors = joined([ValueError("a mistake"), ZeroDivisionError("another")], repeat(None))
+
+    def connect() -> Anchor:
+        if error := next(errors):
+            raise error
+        return ChainAnchor(chain)
+
+    anchorer = Anchorer(world.registry, connect, 0.2)
+    with caplog.at_level(logging.ERROR, "api.anchorer"):
+        anchorer.start()
+        try:
+            until(lambda: anchorer.warning and "ValueError" in anchorer.warning)
+            until(lambda: anchorer.warning and "ZeroDivisionError" in anchorer.warning)
+            until(lambda: anchorer.changes)
+            until(lambda: anchorer.warning is None)
+        finally:
+            anchorer.close()
+    assert chain.submitted == [3]
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError, ZeroDivisionError]
 
 
 def test_a_chain_that_does_not_answer_is_a_warning_until_it_does(world: World) -> None:
