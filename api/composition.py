@@ -94,12 +94,12 @@ def open_registry(settings: Settings) -> Iterator[Running]:
     keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
     with ExitStack() as stack:
         registry = stack.enter_context(_opened(settings, keys))
-        _renew_policy(registry)
         with disk_errors("log.vkey"):
             (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
         anchorer = Anchorer(registry, partial(_open_chain, settings, keys.anchor), settings.anchor_interval)
         stack.callback(anchorer.close)
         anchorer.open(must_answer=settings.chain == EMBEDDED)
+        _renew_policy(registry)  # after the comparison: a log that was rolled back would fork with it
         yield Running(settings, registry, Grants(registry), anchorer)
 
 

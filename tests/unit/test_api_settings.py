@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,23 @@ def test_a_log_older_than_its_anchor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConflictError, match="the chain holds another root") as caught, open_registry(settings):
         pass
     assert caught.value.code == "log-disagreement"
+
+
+def test_a_log_rolled_back_writes_nothing(tmp_path: Path) -> None:
+    """A backup from before the last anchor: not even the policy that a changed setting asks for is logged."""
+    folder, backup = tmp_path / "data", tmp_path / "backup"
+    with open_registry(made(data_dir=folder)):
+        pass
+    shutil.copytree(folder, backup)
+    with open_registry(made(data_dir=folder, issuer="http://127.0.0.1:8")) as running:
+        running.anchorer.step()
+    shutil.copy(folder / "chain.db", backup / "chain.db")
+    before = (backup / "log" / "checkpoint").read_bytes()
+    changed = made(data_dir=backup, issuer="http://127.0.0.1:9")
+    with (
+        pytest.raises(ConflictError, match="the chain holds 2 leaves, the log has 1") as caught,
+        open_registry(changed),
+    ):
+        pass
+    assert caught.value.code == "log-disagreement"
+    assert (backup / "log" / "checkpoint").read_bytes() == before
