@@ -63,7 +63,8 @@ class Anchor(Protocol):
     def submit(self, origin: bytes, size: int, root: bytes, consistency: Sequence[bytes]) -> str:
         """Sends ``anchor(origin, size, root, consistency)`` and returns the transaction hash (0x hex).
 
-        After a BackendError nobody knows whether it was sent: ``head`` and ``find`` tell.
+        It takes the place of this publisher's transaction that waits for its block, if there is one.  After a
+        BackendError nobody knows whether it was sent: ``head`` and ``find`` tell.
 
         Raises:
             RefusedError: the contract would revert (code is the kebab-case name of its error); nothing was sent.

@@ -108,15 +108,6 @@ def test_a_broken_part_is_a_503_that_may_be_repeated(
     assert answer.headers["retry-after"] == "5"
 
 
-def test_a_log_that_stopped_is_no_health(tmp_path: Path) -> None:
-    with running_server(tmp_path) as server, httpx.Client(base_url=server.url) as http:
-        assert http.get("/healthz").json()["status"] == "ok"
-        server.running.registry.log.stop(ConflictError("the chain holds another history", code="log-disagreement"))
-        answer = problem(http.get("/healthz"), 503, "log-stopped")
-        assert "the chain holds another history" in answer["detail"]
-        assert http.get("/checkpoint").status_code == 200
-
-
 @pytest.mark.parametrize("path", ["/healthz", "/openapi.json", "/checkpoint", "/v1/policy", f"/v1/resolve/{DIGEST}"])
 def test_every_answer_has_the_security_headers(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
@@ -343,7 +334,29 @@ def test_openapi_describes_every_route(http: httpx.Client) -> None:
     assert {"/v1/resolve/{digest}", "/v1/manifests", "/oauth/token", "/tile/{path}"} <= set(document["paths"])
 
 
-# A chain that is away
+# A chain that contradicts the log, and one that is away
+
+
+def test_a_registry_whose_log_is_stopped_says_so_and_is_read(tmp_path_factory: pytest.TempPathFactory) -> None:
+    key = signing_key("stopped")
+    with (
+        running_server(tmp_path_factory.mktemp("stopped")) as server,
+        RegistryClient(server.url) as client,
+        httpx.Client(base_url=server.url) as http,
+    ):
+        client.authenticate(key, key.did, ("publish",))
+        origin = client.policy().origin
+        first, second = (make_library(key, origin, [name.encode()], title=name) for name in ("one", "two"))
+        client.publish(first.manifest, first.terms, first.text)
+        reason = ConflictError("the chain holds 9 leaves, the log has 3", code="log-disagreement")
+        server.running.registry.log.stop(reason)
+        with pytest.raises(BackendError) as caught:
+            client.publish(second.manifest, second.terms, second.text)
+        assert caught.value.code == "log-stopped"
+        assert "the chain holds 9 leaves" in problem(http.get("/healthz"), 503, "log-stopped")["detail"]
+        assert http.get("/checkpoint").status_code == 200
+        [answer] = client.resolve([first.digest()])
+        assert len(answer["claims"]) == 1
 
 
 def test_a_registry_runs_without_its_chain(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -227,7 +227,7 @@ def test_the_newest_head_replaces_what_is_stuck(world: World, chain: Chain, anch
     assert rows(world) == [(3, "lost"), (7, "lost"), (9, "pending")]
     chain.mine()
     assert [(row.size, row.state) for row in anchoring.step()] == [(9, "mined")]
-    assert chain.head(ChainAnchor(chain)._publisher, anchoring.origin) == (9, world.registry.log.root_at(9))
+    assert anchoring.anchor.head(anchoring.origin) == (9, world.registry.log.root_at(9))
 
 
 def test_a_head_that_stays_the_newest_is_replaced_too(world: World, chain: Chain, anchoring: Anchoring) -> None:
