@@ -17,7 +17,7 @@ from ledger.encoding import sha256
 from ledger.errors import BackendError, NotFoundError, RefusedError, VerificationError
 from ledger.merkle import consistency_proof, verify_consistency
 from ledger.ports import AnchorStatus, ChainIdentity
-from ledger.receipt import ANCHORED_TOPIC, RlpItem, build_proof, hex_text, keccak256, rlp_encode, rlp_integer
+from ledger.receipt import ANCHORED_TOPIC, RlpItem, build_receipt_proof, hex_text, keccak256, rlp_encode, rlp_integer
 
 CHAIN = "eip155:1337"
 CONTRACT = sha256(b"contract")[:20]
@@ -98,7 +98,7 @@ class Chain:
                 transactions.append((sent, _refusal(head, sent.size, sent.root, sent.proof) is None))
                 del self.pool[sent.publisher, sent.nonce]
         receipts = [_receipt(sent, succeeded) for sent, succeeded in transactions]
-        root = build_proof(receipts, 0)[0] if receipts else bytes(32)
+        root = build_receipt_proof(receipts, 0)[0] if receipts else bytes(32)
         self._made += 1  # so that no two blocks are the same
         number, time = rlp_integer(len(self.blocks)), rlp_integer(1_800_000_000 + self._made)
         fields = [b"", b"", b"", b"", b"", root, b"", b"", number, b"", b"", time, self.extra, b"", b""]
