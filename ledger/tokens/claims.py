@@ -184,10 +184,10 @@ def _sd_digest(value: Json, field: str) -> str:
 def _status(value: Json, iss: str, field: str) -> tuple[int, str]:
     o = as_object(as_object(value, field, ("status_list",))["status_list"], f"{field}.status_list", ("idx", "uri"))
     field += ".status_list"
-    uri = as_text(o["uri"], f"{field}.uri")
-    number = uri.removeprefix(status_uri(iss, 0)[:-1])
-    if not re.fullmatch(r"0|[1-9][0-9]{0,9}", number) or int(number) > MAX_LIST_NUMBER:
-        raise MalformedError(f"expected {status_uri(iss, 0)[:-1]}<number>, found {shown(uri)}", field=f"{field}.uri")
+    uri, lists = as_text(o["uri"], f"{field}.uri"), status_uri(iss, 0)[:-1]
+    number = uri.removeprefix(lists)
+    if number == uri or not re.fullmatch(r"0|[1-9][0-9]{0,9}", number) or int(number) > MAX_LIST_NUMBER:
+        raise MalformedError(f"expected {lists}<number>, found {shown(uri)}", field=f"{field}.uri")
     return as_int(o["idx"], f"{field}.idx", 0, STATUS_COUNT - 1), uri
 
 

@@ -144,7 +144,7 @@ def check_header(value: Json) -> dict[str, Json]:
     as_integer(header["part"], "header.part", 1, parts)
     ed25519.did_decode(header["creator_id"], "header.creator_id")
     for key in ("title", "version", "creator_name", "required_attribution_text"):
-        _line(header[key], f"header.{key}")
+        check_line(header[key], f"header.{key}")
     for key in ("license_id", "license_url", "attribution_url"):
         _identifier(header[key], f"header.{key}")
     for key in ("license_digest", "entries_root"):
@@ -292,6 +292,18 @@ def verify_attribution(data: bytes) -> dict[str, Json]:
     return file
 
 
+def check_line(value: object, field: str) -> None:
+    """A name, title or attribution text: one line, not empty, without spaces around it or bidi controls.
+
+    Raises:
+        RefutedError: ``malformed``.
+    """
+    text = _short(value, field)
+    require(bool(text) and text == text.strip(), "malformed", f"{field}: empty, or with spaces around it")
+    bad = [c for c in text if unicodedata.category(c) in {"Cc", "Zl", "Zp"} or ord(c) in _BIDI]
+    require(not bad, "malformed", f"{field}: not one line, or a bidi control")
+
+
 def _verify_about(statement: Statement, header: dict[str, Json]) -> None:
     require(statement.type == "manifest", "header-digest", "a statement about something else")
     require(statement.by == header["creator_id"], "header-digest", "a statement by somebody else")
@@ -315,13 +327,6 @@ def _check_payment(value: Json) -> None:
     as_pattern(payment["minimum"], _DECIMAL, "payment.minimum")
     as_pattern(payment["termination"], _DECIMAL, "payment.termination")
     as_boolean(payment["escrow"], "payment.escrow")
-
-
-def _line(value: object, field: str) -> None:
-    """A name, title or attribution text: one line without bidi controls."""
-    text = _short(value, field)
-    bad = [c for c in text if unicodedata.category(c) in {"Cc", "Zl", "Zp"} or ord(c) in _BIDI]
-    require(not bad, "malformed", f"{field}: not one line, or a bidi control")
 
 
 def _identifier(value: object, field: str) -> None:

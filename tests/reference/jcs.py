@@ -210,6 +210,28 @@ def as_pattern(value: object, pattern: str, field: str) -> str:
     return str(value)
 
 
+def as_origin(value: object, field: str) -> str:
+    """The name of a log: printable ASCII without plus, no scheme.
+
+    Raises:
+        RefutedError: another form.
+    """
+    text = as_pattern(value, "[!-*,-~]{1,256}", field)
+    require("://" not in text, "malformed", f"{field}: with a scheme")
+    return text
+
+
+def as_address(value: object, field: str) -> str:
+    """An address: ``http://`` or ``https://``, printable ASCII.
+
+    Raises:
+        RefutedError: another form.
+    """
+    text = as_pattern(value, "https?://[!-~]+", field)
+    require(len(text) <= 2048, "malformed", f"{field}: too long")
+    return text
+
+
 def as_time(value: object, field: str) -> int:
     """A time ``YYYY-MM-DDTHH:MM:SSZ`` of the years 1970 to 9999, as seconds since 1970.
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from . import ed25519
 from .jcs import (
     Json,
+    as_address,
     as_boolean,
     as_integer,
     as_list,
     as_object,
+    as_origin,
     as_pattern,
     as_text,
     as_time,
@@ -149,7 +151,7 @@ def read_statement(value: Json) -> Statement:
     as_pattern(kind, "[a-z][a-z0-9-]{0,31}", "statement.type")
     ed25519.did_decode(by, "statement.by")
     ed25519.did_decode(key, "statement.key")
-    log = None if fields["log"] is None else _origin(fields["log"], "statement.log")
+    log = None if fields["log"] is None else as_origin(fields["log"], "statement.log")
     if fields["known_block"] is not None:
         block = as_object(fields["known_block"], ["chain", "number", "hash"], "known_block")
         as_pattern(block["chain"], "eip155:[1-9][0-9]{0,19}", "known_block.chain")
@@ -370,10 +372,10 @@ def _check_body(kind: str, value: dict[str, Json]) -> None:
     body = as_object(value, _BODY[kind], kind)
     match kind:
         case "policy":
-            _origin(body["origin"], "policy.origin")
+            as_origin(body["origin"], "policy.origin")
             key = parse_vkey(as_text(body["log_key"], "policy.log_key"))
             require(key.kind == LOG_KEY and key.name == body["origin"], "malformed", "policy.log_key: of another log")
-            _address(body["issuer"], "policy.issuer")
+            as_address(body["issuer"], "policy.issuer")
             token_keys = as_list(body["token_keys"], "policy.token_keys")
             require(1 <= len(token_keys) <= 8, "malformed", "policy.token_keys: 1 to 8")
             for did in token_keys:
@@ -402,7 +404,7 @@ def _check_body(kind: str, value: dict[str, Json]) -> None:
         case "token":
             digest_bytes(body["token"], "token.token")
         case "status":
-            _address(body["uri"], "status.uri")
+            as_address(body["uri"], "status.uri")
             as_integer(body["bits"], "status.bits", 1, 8)
             as_integer(body["count"], "status.count", 1)
             digest_bytes(body["digest"], "status.digest")
@@ -462,18 +464,6 @@ def _indices(value: Json, field: str, most: int) -> None:
 def _commitment(value: Json, field: str) -> None:
     if value is not None:
         digest_bytes(value, field)
-
-
-def _origin(value: object, field: str) -> str:
-    text = as_pattern(value, "[!-*,-~]{1,256}", field)
-    require("://" not in text, "malformed", f"{field}: with a scheme")
-    return text
-
-
-def _address(value: object, field: str) -> str:
-    text = as_pattern(value, "https?://[!-~]+", field)
-    require(len(text) <= 2048, "malformed", f"{field}: too long")
-    return text
 
 
 def _number(value: Json) -> int:

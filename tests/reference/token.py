@@ -17,9 +17,11 @@ from . import documents, ed25519, merkle
 from .bundle import Leaf, Result, Trust, read_anchors, read_leaves, size_of, verify_anchors, verify_leaves, void_leaves
 from .jcs import (
     Json,
+    as_address,
     as_integer,
     as_list,
     as_object,
+    as_origin,
     as_pattern,
     as_text,
     as_word,
@@ -320,7 +322,7 @@ def _policy_at(leaves: list[Leaf], index: int) -> tuple[list[str], str]:
 
 
 def _verify_manifest(named: dict[str, Json], statements: Mapping[int, Statement], before: int) -> None:
-    index = as_integer(named["index"], "manifests.index")
+    index = as_integer(named["index"], "manifests.index", 1)
     require(index < before, "void", "the token's leaf is not behind its manifests'")
     statement = statements.get(index)
     require(
@@ -362,7 +364,7 @@ def _read_disclosure(text: str) -> tuple[str, Json]:
 
 def _check_claims(value: Json) -> dict[str, Json]:
     claims = as_object(value, _CLAIMS, "claims")
-    as_pattern(claims["iss"], "https?://[!-~]+", "iss")
+    as_address(claims["iss"], "iss")
     b64url_decode(claims["jti"], "jti", 16)
     issued = as_integer(claims["iat"], "iat", 0, MAX_TIME)
     as_integer(claims["exp"], "exp", issued + 1, MAX_TIME)
@@ -379,28 +381,31 @@ def _check_claims(value: Json) -> dict[str, Json]:
         as_object(claims["status"], ["status_list"], "status")["status_list"], ["idx", "uri"], "status_list"
     )
     as_integer(place["idx"], "status_list.idx", 0, STATUS_COUNT - 1)
-    as_text(place["uri"], "status_list.uri")
+    list_address = as_text(place["uri"], "status_list.uri")
+    require(list_address.startswith(f"{claims['iss']}/status/"), "malformed", "status_list.uri: of another issuer")
+    number = list_address.removeprefix(f"{claims['iss']}/status/")
+    as_pattern(number, "0|[1-9][0-9]{0,9}", "status_list.uri")
+    require(int(number) < 2**32, "malformed", "status_list.uri: no such list")
     license_named = as_object(claims["license"], ["id", "digest"], "license")
-    as_text(license_named["id"], "license.id")
+    as_pattern(license_named["id"], "[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "license.id")
     digest_bytes(license_named["digest"], "license.digest")
     as_word(claims["audience"], ["any", "non-commercial", "research"], "audience")
-    purpose = as_text(claims["purpose"], "purpose")
-    require(
-        len(purpose) <= 500 and not re.search("[\\x00-\\x1f\\x7f-\\x9f\u2028\u2029]", purpose), "malformed", "purpose"
-    )
+    documents.check_line(claims["purpose"], "purpose")
+    require(len(str(claims["purpose"])) <= 500, "malformed", "purpose: too long")
     creators = []
     for item in as_list(claims["attribution"], "attribution"):
         named = as_object(item, ["creator_id", "text", "url"], "attribution")
         ed25519.did_decode(named["creator_id"], "attribution.creator_id")
-        as_text(named["text"], "attribution.text")
-        as_text(named["url"], "attribution.url")
+        documents.check_line(named["text"], "attribution.text")
+        as_address(named["url"], "attribution.url")
         creators.append(str(named["creator_id"]))
+    require(1 <= len(creators) <= 64, "malformed", "attribution: 1 to 64")
     require(creators == sorted(set(creators)), "malformed", "attribution: not by creator_id")
-    as_text(claims["log"], "log")
+    as_origin(claims["log"], "log")
     _check_manifests(claims["manifests"])
     files = as_object(claims["files"], ["root", "count"], "files")
     digest_bytes(files["root"], "files.root")
-    as_integer(files["count"], "files.count", 1)
+    as_integer(files["count"], "files.count", 1, 6_400_000)
     for name in ("parent", "renews"):
         if claims[name] is not None:
             digest_bytes(claims[name], name)
@@ -418,6 +423,6 @@ def _check_manifests(value: Json) -> None:
     for item in as_list(value, "manifests"):
         named = as_object(item, ["digest", "index"], "manifests")
         digest_bytes(named["digest"], "manifests.digest")
-        indices.append(as_integer(named["index"], "manifests.index"))
+        indices.append(as_integer(named["index"], "manifests.index", 1))
     require(1 <= len(indices) <= 64, "malformed", "manifests: 1 to 64")
     require(indices == sorted(set(indices)), "malformed", "manifests: not by index")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.encoding import MAX_TIME, sha256
+from ledger.encoding import MAX_TIME, b64url_encode, sha256
 from ledger.errors import MalformedError, TrainmarkError, VerificationError
 from ledger.keys import thumbprint
 from ledger.statements import PolicyBody
@@ -31,6 +31,8 @@ from ledger.tokens.presentation import parse_presentation, present, verify_prese
 from scripts import make_token_vectors as vectors
 from tests.reference import token as reference
 from tests.reference.refuted import RefutedError
+from tests.simulator import writing
+from tests.support.mangling import WRONG, places, refusal, replaced
 
 ISSUER = TokenIssuer(vectors.ISSUER, vectors.ORIGIN, {thumbprint(vectors.TOKEN.public): vectors.TOKEN.public})
 GOOD = vectors.good_token()
@@ -103,6 +105,53 @@ def test_no_changed_character_is_accepted(data: st.DataObject) -> None:
     other = data.draw(st.characters(min_codepoint=33, max_codepoint=126).filter(lambda c: c != text[at]))
     with pytest.raises(TrainmarkError):
         verify_token(parse_token(text[:at] + other + text[at + 1 :]), ISSUER, vectors.NOW)
+
+
+WORDS = (
+    *(
+        "train",
+        "any",
+        "x",
+        "Ed25519",
+        "a+b",
+        "http://",
+        "ftp://x",
+        "https://x",
+        " x",
+        "x\u2028y",
+        "A" * 600,
+        "5",
+        "A" * 43,
+    ),
+    *("0", "00", f"{vectors.ISSUER}/status/", f"{vectors.ISSUER}/status/00", f"{vectors.ISSUER}/status/{2**32}"),
+    *("sha256:" + "0" * 64, 0, 1, MAX_TIME, MAX_TIME + 1, 131_072, 6_400_001, ["train"], ["train", "evaluate"]),
+)
+
+
+def test_the_reference_reads_the_same_claims() -> None:
+    """Each value of the claims in turn, each way: both read them, or neither does."""
+    value, read = dict(claims_value(GOOD.token)), 0
+    for path in places(value):
+        for other in (*WRONG, *WORDS):
+            changed = replaced(value, path, other)
+            theirs = None
+            payload = b64url_encode(writing(changed))
+            text = f"{GOOD.jwt.text.split('.')[0]}.{payload}.{b64url_encode(bytes(64))}~"
+            try:
+                reference.parse_token(text)
+            except RefutedError as refuted:
+                theirs = refuted
+            ours = refusal(lambda data: parse_token(data.decode()), text.encode())
+            assert (ours is None) == (theirs is None), (path, other, ours, theirs)
+            read += ours is None
+    assert read > 50
+
+
+@pytest.mark.parametrize("uri", ["5", "https://other.example/status/5", f"{vectors.ISSUER}/status/", "/status/5"])
+def test_a_status_list_is_at_the_issuer(uri: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        read_claims(claims_value(replace(vectors.CLAIMS, status_uri=uri)))
+    assert caught.value.field == "token.status.status_list.uri"
 
 
 def test_a_text_of_tildes_costs_no_more_than_itself() -> None:
