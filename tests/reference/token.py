@@ -40,6 +40,7 @@ VCT = "urn:trainmark:vct:attribution:1"
 STATUS_BITS, STATUS_COUNT = 2, 131_072
 STATUS_WORDS = ["valid", "revoked", "suspended", "refused"]
 MAX_TOKEN_CHARACTERS = 1 << 20
+SKEW = 60  # seconds by which a clock may be ahead
 MAX_TIME = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 _CLAIMS = [
@@ -160,7 +161,7 @@ def verify_token(text: str, token_keys: Iterable[str], now: int) -> Token:
     """
     token, jwt = parse_token(text)
     verify_jwt(jwt, token_keys)
-    require(as_integer(token.claims["iat"], "iat") <= now, "not-yet-valid", "issued in the future")
+    require(as_integer(token.claims["iat"], "iat") <= now + SKEW, "not-yet-valid", "issued in the future")
     require(now < as_integer(token.claims["exp"], "exp"), "expired", "the token has expired")
     return token
 
@@ -182,7 +183,7 @@ def verify_holder(text: str, token: Token, audience: str, nonce: str, now: int, 
     ed25519.verify(b64url_decode(jwk["x"], "cnf.jwk.x", 32), jwt.signing_input, jwt.signature)
     require(claims["aud"] == audience and claims["nonce"] == nonce, "key-binding", "made for somebody else")
     issued = as_integer(claims["iat"], "kb.iat", 0, MAX_TIME)
-    require(now - most_age <= issued <= now, "key-binding", "made at another time")
+    require(now - most_age <= issued <= now + SKEW, "key-binding", "made at another time")
     hashed = b64url_encode(hashlib.sha256(token.text.encode("ascii")).digest())
     require(claims["sd_hash"] == hashed, "key-binding", "made for another presentation")
 
@@ -223,7 +224,7 @@ def verify_status_list(text: str, token_keys: Iterable[str], uri: str, now: int 
     array = inflate(b64url_decode(packed["lst"], "status_list.lst"), STATUS_COUNT * STATUS_BITS // 8)
     verify_jwt(jwt, token_keys)
     require(claims["sub"] == uri, "status", "the list of another address")
-    require(now is None or issued <= now < issued + 24 * 3600, "status", "the list is stale, or of the future")
+    require(now is None or issued - SKEW <= now < issued + 24 * 3600, "status", "the list is stale, or of the future")
     return array
 
 
