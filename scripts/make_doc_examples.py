@@ -22,9 +22,11 @@ from ledger.canonical import Object, canonical
 from ledger.encoding import digest_encode, sha256, time_encode
 from ledger.gate.folder import check_folder
 from ledger.gate.verdict import Wanted
-from ledger.library.build import Description, build_manifest, refresh_statements
+from ledger.library.build import build_manifest
 from ledger.library.creator import Profile, format_profile
+from ledger.library.heading import Description
 from ledger.library.licenses import attribution_text, make_license, preset
+from ledger.library.output import refresh_statements
 from ledger.library.tagging import Declaration
 from ledger.manifests import PRIVACY_FLAGS, format_manifest
 from ledger.registry.grants import GrantRequest, Grants

@@ -302,7 +302,8 @@ def manifest(
     as_json: bool,
 ) -> None:
     """Tag copies of the pictures in FOLDER and sign one manifest of them; the originals stay as they are."""
-    from ledger.library.build import Description, build_manifest
+    from ledger.library.build import build_manifest
+    from ledger.library.heading import Description
     from ledger.library.licenses import attribution_text
     from ledger.library.tagging import Declaration
 

@@ -29,19 +29,15 @@ from ledger.images.content import content_hash
 from ledger.images.embed import read_rights
 from ledger.images.fingerprints import compute
 from ledger.keys import SigningKey
-from ledger.library import build, output, source
-from ledger.library.build import (
-    Built,
-    DamagedLibraryError,
-    Declaration,
-    Description,
-    RightsConflictError,
-    build_manifest,
-    refresh_statements,
-    verify_library,
-)
+from ledger.library import build, copies, output, source
+from ledger.library.build import Built, build_manifest
+from ledger.library.copies import RightsConflictError
 from ledger.library.creator import Profile
+from ledger.library.heading import Description
 from ledger.library.licenses import PRESETS, make_license
+from ledger.library.output import refresh_statements
+from ledger.library.tagging import Declaration
+from ledger.library.verified import DamagedLibraryError, verify_library
 from ledger.manifests import (
     Manifest,
     Release,
@@ -736,7 +732,7 @@ def test_limits_are_told(pictures: Path, tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(MalformedError, match=r"'notes\.txt': 21 bytes, at most 20 are taken"):
             make(pictures, tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(build, "MAX_FILE_BYTES", 20)  # it grew behind our back
+        patch.setattr(copies, "MAX_FILE_BYTES", 20)  # it grew behind our back
         with pytest.raises(MalformedError, match=r"notes\.txt' has more than 20 bytes"):
             make(pictures, tmp_path / "out")
     with monkeypatch.context() as patch:

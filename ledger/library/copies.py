@@ -1,0 +1,135 @@
+"""The copies of all works of a library, each with its entry: prepared side by side, written where nobody looks yet.
+
+Each thread has a decoding process.  What is wrong with files is gathered, so that one run names them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from ledger.errors import ConflictError, MalformedError, RefusedError, TrainmarkError, VerificationError
+from ledger.images.worker import Worker
+from ledger.library.files import read_file, shown_path
+from ledger.library.journal import Journal
+from ledger.library.progress import Steps
+from ledger.library.source import MAX_FILE_BYTES, SIDECAR_SUFFIX, Work, refusal
+from ledger.library.staging import write
+from ledger.library.tagging import Declaration, Record, Tags, tag
+from ledger.manifests import Entry, read_entry
+from ledger.ports import Entropy
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Rights of somebody else in a file: the first property that differs, and what the file says."""
+
+    path: str
+    property: str
+    message: str
+
+    @classmethod
+    def of(cls, path: str, error: ConflictError) -> Conflict:
+        """Returns what `error` tells of the file at `path`."""
+        return cls(path, error.field or "", error.message)
+
+
+class RightsConflictError(ConflictError):
+    """Files hold rights of somebody else, and nothing was written; `conflicts` names each file."""
+
+    code = "rights_conflict"
+
+    def __init__(self, conflicts: tuple[Conflict, ...]) -> None:
+        lines = [f"{shown_path(c.path)}: {c.property}: {c.message}" for c in conflicts[:20]]
+        if len(conflicts) > 20:
+            lines.append(f"and {len(conflicts) - 20} more")
+        super().__init__("; ".join(lines), field="files")
+        self.conflicts = conflicts
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A work whose copy is written: its path, what is known of it, and its entry."""
+
+    path: str
+    record: Record
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Makes the copies of one run in the folder `library`; `declared` gives what the creator declares of a path."""
+
+    library: Path
+    tags: Tags
+    journal: Journal
+    declared: Callable[[str], Declaration]
+    sidecar_on_conflict: bool
+    keep_private: bool
+
+    def prepare(self, works: Sequence[Work], workers: int, entropy: Entropy, steps: Steps) -> list[Prepared]:
+        """Writes all copies and sidecars.
+
+        Raises:
+            MalformedError: damaged files, all of them.
+            RightsConflictError: all files with other rights.
+        """
+        prepared: list[Prepared] = []
+        conflicts: list[Conflict] = []
+        damaged: list[tuple[str, str]] = []
+        for work, found in zip(works, self._records(works, workers), strict=True):
+            if isinstance(found, Record):
+                salt = self.journal.salt(work.path, found, entropy)
+                value = found.entry(work.path, self.declared(work.path), salt)
+                prepared.append(Prepared(work.path, found, read_entry(value, shown_path(work.path))))
+            elif isinstance(found, ConflictError):
+                conflicts.append(Conflict.of(work.path, found))
+            else:
+                damaged.append((work.path, str(found)))
+            steps.step()
+        if damaged:
+            raise refusal(damaged)
+        if conflicts:
+            raise RightsConflictError(tuple(conflicts))
+        return prepared
+
+    def _records(self, works: Sequence[Work], workers: int) -> Iterator[Record | TrainmarkError]:
+        """Yields in order; each thread has a decoding process, and Python's lock is free while that works."""
+        with ExitStack() as stack:
+            idle: SimpleQueue[Worker] = SimpleQueue()
+            for _ in range(workers):
+                idle.put(stack.enter_context(Worker()))
+
+            def one(work: Work) -> Record | TrainmarkError:
+                worker = idle.get()
+                try:
+                    return self._tag(work, worker)
+                finally:
+                    idle.put(worker)
+
+            pool = ThreadPoolExecutor(workers)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            yield from pool.map(one, works)
+
+    def _tag(self, work: Work, worker: Worker) -> Record | TrainmarkError:
+        """Writes the copy of one file; returns what is wrong with the file instead of raising it."""
+        try:
+            tagged = tag(
+                read_file(work.file, MAX_FILE_BYTES, "file"),
+                self.declared(work.path),
+                self.tags,
+                examine=worker.examine,
+                known=lambda provenance_hash: self.journal.codes(work.path, provenance_hash),
+                keep_private=self.keep_private,
+                sidecar_on_conflict=self.sidecar_on_conflict,
+            )
+        except (ConflictError, MalformedError, RefusedError, VerificationError) as e:
+            return e
+        write(self.library / work.path, tagged.published)
+        if tagged.sidecar is not None:
+            write(self.library / (work.path + SIDECAR_SUFFIX), tagged.sidecar)
+        return tagged.record
