@@ -221,3 +221,20 @@ def test_importing_the_core_brings_no_heavy_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
+
+
+VERIFIED = ("koi.png.proof.json", "grant.token.json", "koi.png.attribution.json", "dataset_manifest.json")
+
+
+@pytest.mark.parametrize("name", VERIFIED)
+def test_verifying_loads_no_more_than_it_needs(name: str) -> None:
+    unneeded = ("PIL", "numpy", "lxml", "fastapi", "web3", "httpx", "sqlite3", "ssl", "ledger.library", "ledger.client")
+    examples = ROOT / "docs" / "examples"
+    arguments = ["verify", str(examples / name), "--trust", str(examples / "trust.json"), "--json"]
+    program = (
+        "import sys; from ledger.cli import main\n"
+        f"code = main({arguments!r})\n"
+        f"print(code, [name for name in {unneeded!r} if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stderr.splitlines()[-1] in ("0 []", "1 []")  # the status of the example's token grows old

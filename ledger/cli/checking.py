@@ -15,13 +15,13 @@ from ledger.canonical import Json, Object, as_int
 from ledger.cli import NO, YES
 from ledger.cli.output import emit, json_option, progress
 from ledger.cli.resolving import dump, registry_option
-from ledger.cli.tokens import MAX_BUNDLE_BYTES
 from ledger.cli.trusting import load_trust, trust_option
+from ledger.cli.verifying import MAX_BUNDLE_BYTES
 from ledger.encoding import digest_decode
 from ledger.errors import MalformedError
+from ledger.files import read_file, replace_file
 from ledger.gate.folder import check_folder
 from ledger.gate.verdict import REASONS, Covering, Verdict, Wanted
-from ledger.library.files import read_file, replace_file
 from ledger.terms import AUDIENCES, USES
 from ledger.tokens.bundle import parse_token_bundle, verify_token_bundle
 from ledger.trust import Trust

@@ -15,6 +15,7 @@ from ledger.canonical import canonical
 from ledger.cli.output import emit, json_option, progress
 from ledger.encoding import digest_encode
 from ledger.errors import ConflictError, NotFoundError
+from ledger.files import create_file, read_file, replace_file
 from ledger.keys import SigningKey
 from ledger.library.creator import (
     PROFILE_FILE,
@@ -25,7 +26,6 @@ from ledger.library.creator import (
     load_key,
     load_profile,
 )
-from ledger.library.files import create_file, read_file, replace_file
 from ledger.library.source import MANIFEST_FILE
 from ledger.manifests import PRIVACY_ANSWERS, PRIVACY_FLAGS, RELEASE_STATUSES, RIGHTS_STATUSES
 from ledger.statements import key_add_body

@@ -14,9 +14,9 @@ from ledger.cli.creating import RECOVERY_FILE, home_option, load_creator, load_l
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.encoding import digest_decode, digest_encode, time_decode, time_encode
 from ledger.errors import MalformedError, NotFoundError
+from ledger.files import read_file, shown_path
 from ledger.keys import SigningKey
 from ledger.library.creator import Profile
-from ledger.library.files import read_file, shown_path
 from ledger.library.output import license_files, load_manifest, refresh_statements
 from ledger.library.source import MANIFEST_FILE
 from ledger.statements import Statement, manifest_body, sign_statement

@@ -13,7 +13,7 @@ from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.trusting import trust_option
 from ledger.encoding import digest_decode, digest_encode, sha256
 from ledger.errors import NotFoundError, RefusedError
-from ledger.library.files import read_file, replace_file
+from ledger.files import read_file, replace_file
 from ledger.manifests import MAX_MANIFEST_BYTES, parse_manifest
 from ledger.proof import parse_proof, verify_proof
 from ledger.trust import MAX_TRUST_BYTES, parse_trust

@@ -11,7 +11,7 @@ from ledger.canonical import load_json
 from ledger.cli.output import emit, json_option
 from ledger.encoding import digest_encode, time_encode
 from ledger.errors import MalformedError
-from ledger.library.files import read_file
+from ledger.files import read_file
 from ledger.manifests import MAX_MANIFEST_BYTES, Header, parse_attribution, parse_manifest
 
 

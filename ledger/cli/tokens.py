@@ -10,16 +10,14 @@ import click
 from ledger.cli.creating import home_option, load_creator, load_license
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.trusting import load_trust, trust_option, with_blocks
+from ledger.cli.verifying import MAX_BUNDLE_BYTES, verify_bundle
 from ledger.encoding import MAX_SAFE_INTEGER, decimal_decode, digest_encode, time_encode
 from ledger.errors import MalformedError
-from ledger.library.files import read_file, replace_file
+from ledger.files import read_file, replace_file
 from ledger.library.output import license_files, load_manifest
 from ledger.terms import AUDIENCES, USES
-from ledger.tokens.bundle import TokenResult, parse_token_bundle, verify_token_bundle
-from ledger.tokens.files import decode_files
-from ledger.trust import Trust
+from ledger.tokens.bundle import parse_token_bundle
 
-MAX_BUNDLE_BYTES = 256 * 1024 * 1024
 DAY = 86_400
 MAX_DAYS = 36_500
 
@@ -120,31 +118,3 @@ def issue(
 
 def _minor(text: str) -> int:
     return decimal_decode(text, "--price", MAX_SAFE_INTEGER)
-
-
-def verify_bundle(data: bytes, trust: Trust, now: int, files_path: Path | None, as_json: bool) -> TokenResult:
-    """Verifies a token bundle and prints what it shows."""
-    files = None if files_path is None else decode_files(read_file(files_path, MAX_BUNDLE_BYTES, "--files"))
-    result = verify_token_bundle(data, trust, now, files=files)
-    emit(as_json, {"verified": True, **result.value()}, token_lines(result))
-    return result
-
-
-def token_lines(result: TokenResult) -> list[str]:
-    """Returns a verified token in lines for people."""
-    claims = result.token
-    who = "anybody (attribution only)" if claims.holder is None else "the holder of its key"
-    if result.licensee is not None:
-        who = f"{result.licensee.name} ({result.licensee.id})"
-    lines = [
-        f"verified: {claims.license_id} for {who}, {claims.files_count} files, until {time_encode(claims.exp)}",
-        f"  uses: {', '.join(claims.uses) or 'none'}; audience: {claims.audience}; purpose: {claims.purpose}",
-        *(f"  attribution: {a.text}" for a in claims.attribution),
-    ]
-    for title, sentences in (
-        ("proved", result.proved),
-        ("asserted", result.asserted),
-        ("not checked", result.not_checked),
-    ):
-        lines += [f"  {title}:", *(f"    - {sentence}" for sentence in sentences)] if sentences else []
-    return lines

@@ -11,8 +11,8 @@ import click
 from ledger.cli.output import emit, json_option, printable
 from ledger.encoding import sha256
 from ledger.errors import ConflictError
+from ledger.files import read_file, replace_file
 from ledger.keys import did_decode
-from ledger.library.files import read_file, replace_file
 from ledger.note import parse_vkey
 from ledger.policy import format_policy, parse_policy
 from ledger.trust import CLASSES, MAX_TRUST_BYTES, Trust, TrustedEvm, block_hash_decode, format_trust, parse_trust

@@ -5,25 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ledger.canonical import load_json
 from ledger.cli import NO, YES
 from ledger.cli.output import emit, json_option
-from ledger.cli.tokens import verify_bundle
 from ledger.cli.trusting import load_trust, trust_option, with_blocks
 from ledger.encoding import sha256, time_encode
 from ledger.errors import MalformedError, VerificationError
 from ledger.evidence import AnchorFinding
-from ledger.library.files import read_file
+from ledger.files import read_file
 from ledger.manifests import MAX_MANIFEST_BYTES, Entry, parse_attribution, parse_manifest
 from ledger.proof import ProofResult, parse_proof, verify_proof
 from ledger.statements import Statement, verify_statement
 from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
-from ledger.trust import CLASSES
+from ledger.trust import CLASSES, Trust
+
+if TYPE_CHECKING:
+    from ledger.tokens.bundle import TokenResult
 
 KINDS = ("proof/v1", "token/v1", "attribution/v1", "manifest/v1")
+MAX_BUNDLE_BYTES = 256 * 1024 * 1024
 MAX_TILE_BYTES = WIDTH * (MAX_LEAF_BYTES + 2)
 _OPTIONS = {
     "proof/v1": ("--file", "--block-hash", "--log"),
@@ -220,6 +224,37 @@ def proof_lines(result: ProofResult) -> list[str]:
     lines += _listed("replayed", result.replayed)
     lines += _listed("asserted", result.asserted)
     return lines + _listed("not checked", result.not_checked)
+
+
+def verify_bundle(data: bytes, trust: Trust, now: int, files_path: Path | None, as_json: bool) -> TokenResult:
+    """Verifies a token bundle and prints what it shows."""
+    from ledger.tokens.bundle import verify_token_bundle
+    from ledger.tokens.files import decode_files
+
+    files = None if files_path is None else decode_files(read_file(files_path, MAX_BUNDLE_BYTES, "--files"))
+    result = verify_token_bundle(data, trust, now, files=files)
+    emit(as_json, {"verified": True, **result.value()}, token_lines(result))
+    return result
+
+
+def token_lines(result: TokenResult) -> list[str]:
+    """Returns a verified token in lines for people."""
+    claims = result.token
+    who = "anybody (attribution only)" if claims.holder is None else "the holder of its key"
+    if result.licensee is not None:
+        who = f"{result.licensee.name} ({result.licensee.id})"
+    lines = [
+        f"verified: {claims.license_id} for {who}, {claims.files_count} files, until {time_encode(claims.exp)}",
+        f"  uses: {', '.join(claims.uses) or 'none'}; audience: {claims.audience}; purpose: {claims.purpose}",
+        *(f"  attribution: {a.text}" for a in claims.attribution),
+    ]
+    for title, sentences in (
+        ("proved", result.proved),
+        ("asserted", result.asserted),
+        ("not checked", result.not_checked),
+    ):
+        lines += [f"  {title}:", *(f"    - {sentence}" for sentence in sentences)] if sentences else []
+    return lines
 
 
 def _listed(title: str, sentences: Iterable[str]) -> list[str]:

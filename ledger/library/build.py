@@ -18,10 +18,10 @@ from typing import Final, Literal, TypeAlias
 
 from ledger.canonical import Object
 from ledger.errors import ConflictError, MalformedError, NotFoundError, TrainmarkError, VerificationError, shown
+from ledger.files import locked, shown_path
 from ledger.keys import SigningKey
 from ledger.library.copies import Conflict, Copies
 from ledger.library.creator import Profile
-from ledger.library.files import locked, shown_path
 from ledger.library.heading import Description, Heading, header_of, statements_of
 from ledger.library.journal import Journal
 from ledger.library.output import attributions, license_files, load_manifest, own_files

@@ -13,8 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from ledger.errors import ConflictError, MalformedError, RefusedError, TrainmarkError, VerificationError
+from ledger.files import read_file, shown_path
 from ledger.images.worker import Worker
-from ledger.library.files import read_file, shown_path
 from ledger.library.journal import Journal
 from ledger.library.progress import Steps
 from ledger.library.source import MAX_FILE_BYTES, SIDECAR_SUFFIX, Work, refusal

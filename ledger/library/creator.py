@@ -36,8 +36,8 @@ from cryptography.hazmat.primitives.serialization import (
 from ledger import text
 from ledger.canonical import as_constant, as_line, as_object, as_text, canonical, parse
 from ledger.errors import BackendError, MalformedError, NotFoundError, RefusedError
+from ledger.files import create_file, read_file, shown_path
 from ledger.keys import SigningKey, did_decode
-from ledger.library.files import create_file, read_file, shown_path
 from ledger.ports import Entropy
 
 PROFILE_FILE: Final = "creator.json"

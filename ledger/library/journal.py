@@ -12,8 +12,8 @@ from pathlib import Path
 from ledger.canonical import Json, Object, as_object, as_text, canonical, optional, parse
 from ledger.encoding import b64url_decode, b64url_encode, digest_decode, digest_encode, hex_decode
 from ledger.errors import BackendError, MalformedError, NotFoundError, shown
+from ledger.files import read_file, shown_path
 from ledger.images.fingerprints import Fingerprints
-from ledger.library.files import read_file, shown_path
 from ledger.library.tagging import Record
 from ledger.manifests import SALT_BYTES, Entry, Manifest
 from ledger.ports import Entropy

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ledger.errors import BackendError, MalformedError, NotFoundError, VerificationError, shown
-from ledger.library.files import TEMPORARY, locked, read_file, replace_file, shown_path
+from ledger.files import TEMPORARY, locked, read_file, replace_file, shown_path
 from ledger.library.source import (
     ATTRIBUTION_SUFFIX,
     LICENSE_SUFFIX,

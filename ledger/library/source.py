@@ -16,7 +16,7 @@ from typing import Final
 
 from ledger import text
 from ledger.errors import BackendError, MalformedError, NotFoundError
-from ledger.library.files import shown_path
+from ledger.files import shown_path
 from ledger.manifests import MAX_ENTRIES
 
 MANIFEST_FILE: Final = "dataset_manifest.json"

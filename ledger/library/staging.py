@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import BackendError, ConflictError
-from ledger.library.files import locked, shown_path
+from ledger.files import locked, shown_path
 from ledger.library.output import foreign_files
 from ledger.manifests import Manifest
 

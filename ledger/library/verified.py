@@ -11,10 +11,10 @@ from typing import Final
 
 from ledger.encoding import digest_encode, sha256
 from ledger.errors import MalformedError, NotFoundError, TrainmarkError, VerificationError
+from ledger.files import read_file, shown_path
 from ledger.images import xmp
 from ledger.images.content import content_hash
 from ledger.images.embed import read_rights
-from ledger.library.files import read_file, shown_path
 from ledger.library.output import attributions, foreign_files, license_files, load_manifest
 from ledger.library.progress import Progress
 from ledger.library.source import MAX_FILE_BYTES, SIDECAR_SUFFIX

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
-from ledger.library.files import create_file, locked, read_file, replace_file, shown_path
+from ledger.files import create_file, locked, read_file, replace_file, shown_path
 
 
 def test_a_long_path_is_shown_by_its_end() -> None:

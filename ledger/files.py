@@ -1,4 +1,4 @@
-"""Files on the creator's disk: read with a cap, written whole or not at all, folders locked against a second writer.
+"""Files of whoever runs a command: read with a cap, written whole or not at all; folders locked against a second run.
 
 A write goes to a temporary file in the same folder, is flushed to the disk and takes its name in one step, so a crash
 leaves the old content or the new one.  Locks are ``flock`` on the folder itself: they end with the process, whatever
