@@ -328,6 +328,14 @@ class RegistryClient:
         """Returns what is known of the manifest at `leaf`. Raises NotFoundError."""
         return self._json("GET", f"/v1/datasets/{leaf}")
 
+    def entries(self, leaf: int, count: int) -> list[Json]:
+        """Returns the first `count` (up to 100) entries of the manifest at `leaf`. Raises NotFoundError."""
+        page = self._json("GET", f"/v1/datasets/{leaf}/entries?limit={count}")
+        with _reading("page"):
+            if not isinstance(page["items"], list) or len(page["items"]) > count:
+                raise ValueError("no page")
+            return page["items"]
+
     def datasets(self) -> Iterator[Json]:
         """Yields all public manifests, newest first."""
         return self._pages("/v1/datasets")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.canonical import parse
+from ledger.canonical import Object, parse
 from ledger.cli.creating import RECOVERY_FILE, home_option, load_creator, load_license
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.encoding import digest_decode, digest_encode, time_decode, time_encode
@@ -19,7 +19,8 @@ from ledger.keys import SigningKey
 from ledger.library.creator import Profile
 from ledger.library.output import license_files, load_manifest, refresh_statements
 from ledger.library.source import MANIFEST_FILE
-from ledger.statements import Statement, manifest_body, sign_statement
+from ledger.proof import parse_proof
+from ledger.statements import Statement, WithdrawBody, manifest_body, sign_statement, verify_statement
 from ledger.terms import parse_terms
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _register_recovery(home: Path, profile: Profile, key: SigningKey, origin: st
 @home_option
 @json_option
 def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: bool) -> None:
-    """Withdraw an offer: no new grants from a date on; tokens already issued stay."""
+    """Withdraw an offer: no new grants from a date on; tokens already issued stay.  Again, nothing new is logged."""
     from ledger.client import RegistryClient
 
     profile, key = load_creator(home)
@@ -129,16 +130,37 @@ def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: b
         leaf = int(dataset) if _LEAF.fullmatch(dataset) else leaf_of(client, Path(dataset))
         info = client.dataset(leaf)
         with reading_answer():
-            license_digest = digest_decode(info["license"]["digest"])
+            license_digest, state = digest_decode(info["license"]["digest"]), info["state"]
         terms = parse_terms(client.license(license_digest)[0])
         earliest = int(time.time()) + terms.notice_days * DAY + 60
         at = earliest if at_text is None else time_decode(at_text, "--at")
-        statement = sign_statement(
-            "withdraw", profile.did, key, policy.origin, {"leaf": leaf, "effective_at": time_encode(at)}
-        )
-        logged = client.speak(statement)
-    value = {"leaf": leaf, "statement": logged.leaf, "effective_at": time_encode(at)}
-    emit(as_json, value, [f"leaf {leaf} is withdrawn, effective {time_encode(at)} (logged as leaf {logged.leaf})"])
+        found = None if state == "listed" else _withdrawal(client, leaf, profile.did, policy.origin)
+        if found is not None and found[0] <= at:
+            (at, statement_leaf), word = found, "withdrawn already"
+        else:
+            body: Object = {"leaf": leaf, "effective_at": time_encode(at)}
+            statement = sign_statement("withdraw", profile.did, key, policy.origin, body)
+            statement_leaf, word = client.speak(statement).leaf, "withdrawn"
+    value = {"leaf": leaf, "statement": statement_leaf, "effective_at": time_encode(at)}
+    emit(as_json, value, [f"leaf {leaf} is {word}, effective {time_encode(at)} (logged as leaf {statement_leaf})"])
+
+
+def _withdrawal(client: RegistryClient, leaf: int, by: str, origin: str) -> tuple[int, int] | None:
+    """Returns (effective_at, leaf) of the withdrawal of manifest `leaf` that counts, None where there is none.
+
+    They are in the proof of any entry.  Each is signed by its creator, so a registry can make none up; one that keeps
+    it back gets it once more.
+    """
+    with reading_answer():
+        digests = [digest_decode(entry["published_hash"]) for entry in client.entries(leaf, 1)]
+        carried = [one for digest in digests for one in parse_proof(client.proof(digest, leaf)).leaves]
+        said = [
+            (one.statement.body.effective_at, one.index)
+            for one in carried
+            if isinstance(one.statement.body, WithdrawBody) and one.statement.body.leaf == leaf
+            if verify_statement(one.statement).by == by and one.statement.log == origin
+        ]
+    return min(said, default=None)
 
 
 def leaf_of(client: RegistryClient, path: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ledger.client import RegistryClient
 from ledger.encoding import digest_encode, sha256, time_decode, time_encode
 from ledger.keys import SigningKey
 from ledger.library.creator import load_profile
@@ -470,11 +472,41 @@ def test_withdraw_refuses(
 
 
 def test_withdraw(story: Story, own: dict[str, Any]) -> None:
-    said = ok(call("withdraw", "tagged-own", "--to", story.url, "--json")).value
-    assert said["leaf"] == own["leaf"] < said["statement"]
+    late = time_encode(int(time.time()) + 90 * 86_400)
+    said = ok(call("withdraw", "tagged-own", "--to", story.url, "--at", late, "--json")).value
+    assert said == {"leaf": own["leaf"], "statement": said["statement"], "effective_at": late}
+    assert own["leaf"] < said["statement"]
     assert state(story) in ("withdrawing", "ended")
     denied = call("check", "tagged-own", "--registry", story.url, "--json").value["verdicts"]
     assert {v["file"]: v["verdict"] for v in denied}["a.png"] == "deny"
+
+
+def test_withdrawing_again_logs_only_what_takes_effect_earlier(story: Story, own: dict[str, Any]) -> None:
+    def withdraw(dataset: object, *options: str) -> dict[str, Any]:
+        value: dict[str, Any] = ok(call("withdraw", dataset, "--to", story.url, "--json", *options)).value
+        assert value["leaf"] == own["leaf"]
+        return value
+
+    def size() -> int:
+        with RegistryClient(story.url) as client:
+            return client.policy().size
+
+    first = withdraw("tagged-own")
+    before = size()
+    assert first["statement"] < before
+    assert withdraw("tagged-own") == withdraw(own["leaf"]) == first
+    at = time_decode(first["effective_at"], "at")
+    assert withdraw("tagged-own", "--at", time_encode(at + 99)) == first
+    assert withdraw("tagged-own", "--at", time_encode(at)) == first
+    said = ok(call("withdraw", "tagged-own", "--to", story.url))
+    sentence = f"leaf {own['leaf']} is withdrawn already, effective {first['effective_at']}"
+    assert said.out == f"{sentence} (logged as leaf {first['statement']})\n"
+    assert size() == before
+    earlier = withdraw("tagged-own", "--at", time_encode(at - 1))
+    assert earlier["effective_at"] == time_encode(at - 1)
+    assert earlier["statement"] == before
+    assert withdraw("tagged-own") == earlier
+    assert size() == before + 1
 
 
 REGISTRY_KEY = ("--key", "registry/keys/registry.pem")
