@@ -12,6 +12,7 @@ from typing import Literal
 import click
 
 from ledger.canonical import canonical
+from ledger.cli.asking import AskedOption, answered_by, ask_passphrase
 from ledger.cli.output import emit, json_option, progress
 from ledger.encoding import digest_encode
 from ledger.errors import ConflictError, NotFoundError
@@ -70,7 +71,7 @@ def load_creator(home: Path) -> tuple[Profile, SigningKey]:
     path = home / SIGNING_KEY_FILE
     passphrase = os.environ.get("TRAINMARK_PASSPHRASE")
     if passphrase is None and b"ENCRYPTED" in read_file(path, 1 << 16, "key"):
-        passphrase = click.prompt("Passphrase of the signing key", hide_input=True, err=True)
+        passphrase = ask_passphrase("Passphrase of the signing key", "TRAINMARK_PASSPHRASE")
     key = load_key(path, passphrase)
     if key.did != profile.did:  # a damaged key file may still read as some key
         raise ConflictError(f"it is not the key of {profile.did}: restore it from your copy", field=str(path))
@@ -78,8 +79,15 @@ def load_creator(home: Path) -> tuple[Profile, SigningKey]:
 
 
 @click.command("init")
-@click.option("--name", prompt="Your name, as you want to be credited", help="Your name, as you want to be credited.")
-@click.option("--url", prompt="Your page (attribution_url)", help="Your page: where a credit links to.")
+@click.option(
+    "--name",
+    cls=AskedOption,
+    prompt="Your name, as you want to be credited",
+    help="Your name, as you want to be credited.",
+)
+@click.option(
+    "--url", cls=AskedOption, prompt="Your page (attribution_url)", help="Your page: where a credit links to."
+)
 @click.option("--label", default="main", show_default=True, help="A word for this creator, if you keep several.")
 @click.option("--no-passphrase", is_flag=True, help="Leave the keys unencrypted: for tests and machines only you use.")
 @home_option
@@ -92,11 +100,11 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
         )
     signing = recovery = None
     if not no_passphrase:
-        signing = os.environ.get("TRAINMARK_PASSPHRASE") or click.prompt(
-            "Passphrase for the signing key", hide_input=True, confirmation_prompt=True, err=True
+        signing = os.environ.get("TRAINMARK_PASSPHRASE") or ask_passphrase(
+            "Passphrase for the signing key", "TRAINMARK_PASSPHRASE or --no-passphrase", twice=True
         )
-        recovery = os.environ.get("TRAINMARK_RECOVERY_PASSPHRASE") or click.prompt(
-            "Another passphrase, for the recovery key", hide_input=True, confirmation_prompt=True, err=True
+        recovery = os.environ.get("TRAINMARK_RECOVERY_PASSPHRASE") or ask_passphrase(
+            "Another passphrase, for the recovery key", "TRAINMARK_RECOVERY_PASSPHRASE or --no-passphrase", twice=True
         )
     is_new = not home.exists()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -172,13 +180,16 @@ def license_new(
         raise click.BadParameter(f"{output}: the name must end in .json", param_hint="--output")
     if preset_name is None:
         click.echo("\n".join(f"  {name:18}{p.title}: {p.summary}" for name, p in PRESETS.items()), err=True)
-        preset_name = click.prompt("Which one", type=click.Choice(list(PRESETS)), default="train", err=True)
+        with answered_by("--preset"):
+            preset_name = click.prompt("Which one", type=click.Choice(list(PRESETS)), default="train", err=True)
     if license_id is None:
-        license_id = click.prompt("A short code for it", default=_suggested_id(profile.name, preset_name), err=True)
+        suggested = _suggested_id(profile.name, preset_name)
+        with answered_by("--id"):
+            license_id = click.prompt("A short code for it", default=suggested, err=True)
     if license_url is None:
-        license_url = click.prompt(
-            "Where the text will be published", default=f"{profile.attribution_url.rstrip('/')}/{license_id}", err=True
-        )
+        suggested = f"{profile.attribution_url.rstrip('/')}/{license_id}"
+        with answered_by("--url"):
+            license_url = click.prompt("Where the text will be published", default=suggested, err=True)
     fields = dict(preset(preset_name).fields(license_id, license_url))
     fields["uses"] = {**_uses(fields["uses"]), **dict(_change(change) for change in changes)}
     terms, text = make_license(fields, profile.name)
@@ -264,14 +275,21 @@ def _license_lines(terms: Terms) -> list[str]:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Your *.license.json.",
 )
-@click.option("--title", prompt="Title of the library", help="Title of the library.")
+@click.option("--title", cls=AskedOption, prompt="Title of the library", help="Title of the library.")
 @click.option("--version", "version_label", default="1", show_default=True, help="A label for this version.")
 @click.option(
-    "--rights", type=click.Choice(RIGHTS_STATUSES), prompt="Rights in every picture", help="For every picture."
+    "--rights",
+    cls=AskedOption,
+    type=click.Choice(RIGHTS_STATUSES),
+    prompt="Rights in every picture",
+    help="For every picture.",
 )
-@click.option("--release", type=click.Choice(RELEASE_STATUSES), prompt="Releases", help="For every picture.")
+@click.option(
+    "--release", cls=AskedOption, type=click.Choice(RELEASE_STATUSES), prompt="Releases", help="For every picture."
+)
 @click.option(
     "--privacy",
+    cls=AskedOption,
     prompt="People or personal data in the pictures: none, unknown, or flags like face,pii",
     help="none, unknown, or the flags that apply: face,minor,pii,biometric.",
 )

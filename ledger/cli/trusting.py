@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ledger.cli.asking import answered_by
 from ledger.cli.output import emit, json_option, printable
 from ledger.encoding import sha256
 from ledger.errors import ConflictError
@@ -93,20 +94,22 @@ def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path
     if not as_json or not yes:  # nobody confirms what was not shown
         click.echo(printable("\n".join([f"{url} says of itself:", *lines])), err=as_json)
     if not yes:
-        click.confirm(
-            "Did you compare these with what the registry publishes elsewhere, and do you trust it?",
-            abort=True,
-            err=as_json,
-        )
+        with answered_by("--yes"):
+            click.confirm(
+                "Did you compare these with what the registry publishes elsewhere, and do you trust it?",
+                abort=True,
+                err=as_json,
+            )
     anchors: tuple[TrustedEvm, ...] = ()
     if anchor is not None:
         if anchor_class is None:
-            anchor_class = click.prompt(
-                "What is an anchor on that chain worth to you",
-                type=click.Choice(CLASSES),
-                default="development",
-                err=as_json,
-            )
+            with answered_by("--class"):
+                anchor_class = click.prompt(
+                    "What is an anchor on that chain worth to you",
+                    type=click.Choice(CLASSES),
+                    default="development",
+                    err=as_json,
+                )
         anchors = (TrustedEvm(anchor_class, anchor.chain, anchor.genesis, anchor.contract, anchor.publisher),)
     text = format_policy([key])
     made = Trust(text, parse_policy(text), policy.registry, anchors, {})

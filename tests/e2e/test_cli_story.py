@@ -115,6 +115,13 @@ def test_trust_add_shows_what_it_asks_about(story: Story) -> None:
     assert not Path("declined.json").exists()
 
 
+@pytest.mark.parametrize(("answers", "option"), [("", "--yes"), ("y\n", "--class")])
+def test_trust_add_names_the_option_that_nobody_answered(story: Story, answers: str, option: str) -> None:
+    unanswered = call("trust", "add", story.url, "--trust", "unanswered.json", "--json", answers=answers)
+    refused(unanswered, 2, f"nobody is there to answer the question: give {option}")
+    assert not Path("unanswered.json").exists()
+
+
 def test_trust_add_again_keeps_the_blocks(story: Story) -> None:
     ok(call("trust", "add", story.url, "--yes", "--class", "development", "--trust", "again.json"))
     added = ok(call("trust", "block", "0x" + 64 * "a", "--trust", "again.json", "--json"))

@@ -72,7 +72,7 @@ def test_init_asks_for_what_it_is_not_told(place: Path, monkeypatch: pytest.Monk
     assert (profile.name, profile.attribution_url) == ("Ada Lens", "https://ada.example/")
     assert load_key(place / "home/signing.key.pem", "correct horse").did == profile.did
     assert load_key(place / "home/recovery.key.pem", "battery staple").did != profile.did
-    assert call("init", "--home", "other").code == 130  # nobody answers
+    assert call("init", "--home", "other").code == 2  # nobody answers
     assert not Path("other").exists()
 
 
