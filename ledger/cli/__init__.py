@@ -40,6 +40,9 @@ COMMANDS: Mapping[str, str] = {
 }
 """Name on the command line -> ``module:attribute`` of its click command, in the order in which help lists them."""
 
+OWN_MISTAKES = frozenset({"unsafe-default", "passphrase", "key-permissions", "keys-incomplete", "insecure"})
+"""Codes of what is refused to whoever runs a command for a setting or key file of their own: misuse, no verdict."""
+
 
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports each on use."""
@@ -132,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def exit_code(error: errors.TrainmarkError) -> int:
     """Returns the exit code an error stands for."""
+    if error.code in OWN_MISTAKES:
+        return MISUSE
     match error:
         case errors.VerificationError() | errors.RefusedError():
             return NO

@@ -263,7 +263,7 @@ def test_manifest_refuses_a_key_that_others_can_read_or_that_is_another_ones(cre
     key = Path(".trainmark/signing.key.pem")
     key.chmod(0o644)
     readable = make()
-    assert readable.code == 1
+    assert readable.code == 2
     assert "expected 0600 (chmod 600) [key-permissions]" in readable.err
     key.chmod(0o600)
     key.write_bytes(Path(".trainmark/recovery.key.pem").read_bytes())
@@ -280,7 +280,7 @@ def test_manifest_with_an_encrypted_key_asks_once(creator: Path, monkeypatch: py
     assert make("--home", "locked").code == 0
     monkeypatch.setenv("TRAINMARK_PASSPHRASE", "wrong horse")
     wrong = make("--home", "locked", out="again")
-    assert wrong.code == 1
+    assert wrong.code == 2
     assert "[passphrase]" in wrong.err
     assert "wrong horse" not in wrong.err
 

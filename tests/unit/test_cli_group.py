@@ -12,7 +12,7 @@ import click
 import pytest
 
 from ledger import cli, errors
-from ledger.cli import COMMANDS, LazyGroup, exit_code, main
+from ledger.cli import COMMANDS, OWN_MISTAKES, LazyGroup, exit_code, main
 from tests.support import ROOT
 
 
@@ -75,6 +75,7 @@ def test_group_refuses_what_is_no_command() -> None:
     [
         (errors.VerificationError("x"), 1),
         (errors.RefusedError("x"), 1),
+        *((errors.RefusedError("x", code=code), 2) for code in sorted(OWN_MISTAKES)),
         (errors.MalformedError("x"), 2),
         (errors.NotFoundError("x"), 2),
         (errors.ConflictError("x"), 3),

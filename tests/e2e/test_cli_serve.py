@@ -1,0 +1,84 @@
+"""``trainmark serve`` that cannot start: what is set wrongly is misuse, and each reason is told without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import COMMAND, START_SECONDS, ServerProcess, environment
+
+
+def serve(folder: Path, *options: object, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Starts a server that is expected to end by itself; returns its exit code and its last line of errors."""
+    done = subprocess.run(
+        [*COMMAND, "serve", *map(str, options)],
+        cwd=folder,
+        env=environment(env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "unforeseen" not in done.stderr
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "message"),
+    [
+        (("--host", "0.0.0.0"), {}, "trainmark: TRAINMARK_CHAIN: a public registry anchors on a real chain; set "),
+        (("--issuer", "https://registry.example"), {}, "trainmark: TRAINMARK_CHAIN: "),
+        (("--issuer", "ftp://x"), {}, "trainmark: issuer: String should match pattern '^https?://"),
+        (("--port", "99999"), {}, "trainmark: port: Input should be less than or equal to 65535. Port to listen on."),
+        (("--port", "x"), {}, "Error: Invalid value for '--port': 'x' is not a valid integer."),
+        ((), {"TRAINMARK_CHAIN": "x"}, "trainmark: TRAINMARK_CHAIN: expected embedded, or the http(s) URL of a node"),
+        ((), {"TRAINMARK_ANCHOR_INTERVAL": "-1"}, "trainmark: anchor_interval: Input should be greater than 0. "),
+    ],
+)
+def test_settings_that_do_not_do_are_misuse(
+    tmp_path: Path, options: tuple[str, ...], env: dict[str, str], message: str
+) -> None:
+    code, error = serve(tmp_path, *options, env=env)
+    assert code == 2
+    assert error.startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"port =", "trainmark: trainmark.toml: is not TOML in UTF-8: "),
+        (b"\xff\xfe", "trainmark: trainmark.toml: is not TOML in UTF-8: "),
+        (b"ports = 1", "trainmark: ports: there is no such setting [malformed]"),
+    ],
+)
+def test_a_settings_file_that_is_none_is_misuse(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "trainmark.toml").write_bytes(data)
+    code, error = serve(tmp_path)
+    assert code == 2
+    assert error.startswith(message)
+
+
+def test_why_a_server_does_not_start_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert serve(tmp_path, "--data-dir", "file") == (3, "trainmark: file: File exists [disk]")
+
+
+def test_keys_that_cannot_be_opened_are_misuse(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data")
+    server.start()
+    try:
+        code, error = serve(tmp_path, "--data-dir", "other", "--port", server.port)
+        assert code == 3
+        assert error.endswith("address already in use")
+    finally:
+        server.kill()
+    code, error = serve(tmp_path, "--data-dir", "data", env={"TRAINMARK_KEY_PASSPHRASE": "correct horse"})
+    assert code == 2
+    assert error.startswith("trainmark: TRAINMARK_KEY_PASSPHRASE: registry.pem is not encrypted")
