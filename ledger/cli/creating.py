@@ -19,6 +19,7 @@ from ledger.errors import ConflictError, NotFoundError
 from ledger.files import create_file, read_file, replace_file
 from ledger.keys import SigningKey
 from ledger.library.creator import (
+    MAX_KEY_BYTES,
     PROFILE_FILE,
     RECOVERY_KEY_FILE,
     SIGNING_KEY_FILE,
@@ -69,13 +70,18 @@ def load_creator(home: Path) -> tuple[Profile, SigningKey]:
     """
     profile = profile_in(home)
     path = home / SIGNING_KEY_FILE
-    passphrase = os.environ.get("TRAINMARK_PASSPHRASE")
-    if passphrase is None and b"ENCRYPTED" in read_file(path, 1 << 16, "key"):
-        passphrase = ask_passphrase("Passphrase of the signing key", "TRAINMARK_PASSPHRASE")
-    key = load_key(path, passphrase)
+    key = open_key(path, "Passphrase of the signing key", "TRAINMARK_PASSPHRASE")
     if key.did != profile.did:  # a damaged key file may still read as some key
         raise ConflictError(f"it is not the key of {profile.did}: restore it from your copy", field=str(path))
     return profile, key
+
+
+def open_key(path: Path, question: str, setting: str) -> SigningKey:
+    """Returns the key in a file, with the passphrase of the environment variable `setting`, else asking for it."""
+    passphrase = os.environ.get(setting)
+    if passphrase is None and b"ENCRYPTED" in read_file(path, MAX_KEY_BYTES, "key"):
+        passphrase = ask_passphrase(question, setting)
+    return load_key(path, passphrase)
 
 
 @click.command("init")

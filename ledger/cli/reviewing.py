@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from ledger.canonical import Object
+from ledger.cli.creating import open_key
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.resolving import registry_option
 from ledger.keys import SigningKey
-from ledger.library.creator import load_key
 from ledger.statements import VISIBILITIES, sign_statement
 
 
@@ -33,7 +32,7 @@ def key_option(command: click.decorators.FC) -> click.decorators.FC:
 
 
 def _registry_key(path: Path) -> SigningKey:
-    return load_key(path, os.environ.get("TRAINMARK_KEY_PASSPHRASE"))
+    return open_key(path, "Passphrase of the registry's key", "TRAINMARK_KEY_PASSPHRASE")
 
 
 @review.command("list")

@@ -52,6 +52,7 @@ QUESTIONS = [
         for option in ("--title", "--rights", "--release", "--privacy")
     ),
     ((*MANIFEST, *DECLARED), {}, "TRAINMARK_PASSPHRASE"),
+    (("review", "list", "--key", ".trainmark/signing.key.pem"), {}, "TRAINMARK_KEY_PASSPHRASE"),
 ]
 
 
