@@ -35,7 +35,7 @@ MARKER: Final = ".trainmark-demo"
 )
 @click.option("--serve/--no-serve", default=None, help="Leave the page running at the end; DEMO_SERVE=0 means no.")
 def demo(folder: Path | None, serve: bool | None) -> None:
-    """Run everything above on real pictures, in a minute."""
+    """Tell the whole story on real pictures, on this machine alone, in a minute; then try to cheat."""
     from ledger.cli.demo_story import tell
 
     if serve is None:

@@ -1,4 +1,4 @@
-"""The demo's story: nine steps that work, then the ways to cheat that do not."""
+"""The demo's story: six steps that work, then the ways to cheat that do not."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ledger.receipt import verify_record
 
 PICTURES: Final = Path(__file__).parent / "demo_pictures"
 LINES_SHOWN: Final = 14
+CHARS_SHOWN: Final = 150
 ANCHOR_SECONDS: Final = 30
 LICENSE: Final = "DEMO-TRAIN-2026-v1"
 _PICTURE: Final = "photographs/friends.jpg"
@@ -46,11 +47,11 @@ def tell(server: Server) -> None:
     server.stop()
     with _chain() as chain:
         block = chain.block_hash(_anchored_block(proof))
-    click.echo("   a block hash you read on the chain yourself, from your own node where the chain is a public one:")
-    story.run(f"verify {proof} --file tagged/{_PICTURE} --block-hash {block} --require anchor")
+    click.echo("   the block hash is read from the chain on this machine; of a public chain, ask a node of your own:")
+    story.run(f"verify {proof} --file tagged/{_PICTURE} --block-hash {block} --require anchor", show=24)
     story.proves("Nothing was asked of anybody: the signature, the log, the block and your trust file are enough.")
-    story.run(f"verify {proof} --log registry/log --block-hash {block}")
-    story.proves("With a copy of the log every leaf is read again: what was asserted is now proved.")
+    story.run(f"verify {proof} --log registry/log --block-hash {block}", show=24)
+    story.proves("With a copy of the log every leaf is read again: what was asserted is now replayed.")
     _cheats(story, proof, block)
     server.start()
 
@@ -76,7 +77,7 @@ class _Story:
             code = main(shlex.split(command))
         lines = printed.getvalue().splitlines()
         for line in lines[:show]:
-            click.echo(f"     {line[:150]}")
+            click.echo(f"     {line}" if len(line) <= CHARS_SHOWN else f"     {line[:CHARS_SHOWN]}…")
         if len(lines) > show:
             click.echo(f"     … {len(lines) - show} more lines")
         if code != expect:
@@ -105,14 +106,17 @@ def _creator(story: _Story) -> None:
         " --rights owned --release not-required --privacy none"
     )
     story.proves(
-        "Each copy says inside the file whose it is and what is allowed; place and camera owner were taken out;"
+        "Each copy says inside whose it is and what is allowed; place, owner and serial numbers are taken out."
     )
-    story.proves("the coded picture data are untouched, and one signature covers all files.")
+    story.proves("The pictures look as before to the last bit, and one signature covers all files.")
 
 
 def _registry(story: _Story, server: Server) -> None:
     story.title(f"A registry: logged, reviewed by rule, anchored (started at {server.url})")
     story.run(f"trust add {server.url} --yes --class development --trust trust.json")
+    click.echo(
+        "   --yes leaves out the question: this registry is your own. Of any other, compare the fingerprints first."
+    )
     story.proves("The trust file is yours: no proof you will ever be given can change whom you believe.")
     story.run(f"publish tagged --home creator --to {server.url}")
     story.proves("The manifest is a leaf in an append-only log; the log holds no file name, no name, no file digest.")
@@ -121,7 +125,7 @@ def _registry(story: _Story, server: Server) -> None:
         f"   anchored: {anchor['size']} leaves in block {anchor['block_number']} of {anchor['chain']},"
         f" {anchor['state']}"
     )
-    story.proves("One transaction covers everything logged so far, however much it is.")
+    story.proves("One transaction covers everything logged before it, however much that is.")
     shutil.copyfile("registry/log.vkey", "log.vkey")
 
 
@@ -146,7 +150,7 @@ def _proof(story: _Story, server: Server) -> Path:
     proof.parent.mkdir()
     story.run(f"prove tagged/{_PICTURE} -o {proof} --registry {server.url} --trust trust.json")
     story.run(f"verify {proof}", show=24)
-    story.proves("Who signed what under which terms, checked against your trust file; the rest is said aloud.")
+    story.proves("Who signed what under which terms is proved, by your trust file; what is not is named.")
     return proof
 
 
@@ -195,6 +199,7 @@ def _gate(story: _Story, server: Server) -> None:
     story.run(f"check corpus --registry {server.url}", expect=1, show=6)
     story.proves("Without a token this license is no permission, and a file nobody knows is denied too.")
     (corpus / "scraped.jpg").unlink()
+    click.echo("   the file that nobody claims is taken out, and the token is shown:")
     story.run(f"check corpus --registry {server.url} --token token/grant.token.json -o report.ndjson")
     story.proves("Every file is covered by a verified token: exit code 0, and a report with a reason per file.")
 
@@ -253,4 +258,5 @@ def _forked_head(story: _Story) -> None:
                 click.echo(f"     {what}: refused, {e.code}")
             else:
                 raise BackendError(f"the contract accepted {what}")
-    story.proves("The chain keeps one history per publisher; nobody, not even the operator, can fork it unseen.")
+    story.proves("The contract takes one history per publisher, even from the operator's own key.")
+    story.proves("This chain runs inside the registry, for trying out; on a public one everybody can check that.")
