@@ -31,15 +31,15 @@ def shown_path(path: Path | str) -> str:
 
 
 def read_file(path: Path, max_bytes: int, field: str) -> bytes:
-    """Returns the content of a regular file.
+    """Returns the content of a regular file; nothing else is waited for, such as who writes into a pipe.
 
     Raises:
         NotFoundError: there is none.
-        MalformedError: it has more than `max_bytes` bytes.
+        MalformedError: it is no regular file, or has more than `max_bytes` bytes.
         BackendError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise MalformedError(f"{shown_path(path)} is not a file", field=field)
             data = file.read(max_bytes + 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
 from ledger.files import create_file, locked, read_file, replace_file, shown_path
+from tests.support.process import COMMAND, environment
 
 
 def test_a_long_path_is_shown_by_its_end() -> None:
@@ -17,6 +20,19 @@ def test_a_long_path_is_shown_by_its_end() -> None:
     shown = shown_path("x" * 300 + "/name.jpg")
     assert len(shown) < 170
     assert shown.endswith("x/name.jpg'")
+
+
+def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    """In a process, since opening a pipe to which nobody writes would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name, message in (("pipe", "is not a file"), ("device", "is not a file"), ("loop", "Too many levels")):
+        done = subprocess.run(
+            [*COMMAND, "show", name], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode in (2, 3)
+        assert message in done.stderr
 
 
 def test_replacing_and_creating(tmp_path: Path) -> None:
