@@ -227,11 +227,18 @@ def proof_lines(result: ProofResult) -> list[str]:
 
 
 def verify_bundle(data: bytes, trust: Trust, now: int, files_path: Path | None, as_json: bool) -> TokenResult:
-    """Verifies a token bundle and prints what it shows."""
-    from ledger.tokens.bundle import verify_token_bundle
+    """Verifies a token bundle and prints what it shows.
+
+    Raises:
+        VerificationError: ``files-root``: the list at `files_path` is not the one in the bundle.
+    """
+    from ledger.tokens.bundle import parse_token_bundle, verify_token_bundle
     from ledger.tokens.files import decode_files
 
     files = None if files_path is None else decode_files(read_file(files_path, MAX_BUNDLE_BYTES, "--files"))
+    carried = parse_token_bundle(data).files
+    if files is not None and carried is not None and files != carried:  # ignored, it would seem to have been checked
+        raise VerificationError("the list is not the one in the token's file", code="files-root", field="--files")
     result = verify_token_bundle(data, trust, now, files=files)
     emit(as_json, {"verified": True, **result.value()}, token_lines(result))
     return result

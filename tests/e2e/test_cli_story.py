@@ -374,9 +374,11 @@ def test_token_issue_refuses(story: Story, options: tuple[str, ...], code: int, 
         ),
         (("token", "verify", "grant.token.json", "--files", "none"), 2, "there is no file 'none'"),
         (("token", "verify", "grant.token.json", "--files", "free/0.png"), 2, "files: "),
+        (("token", "verify", "grant.token.json", "--files", "other.files"), 1, "--files: the list is not the one in "),
     ],
 )
 def test_token_verify_refuses(arguments: tuple[str, ...], code: int, message: str) -> None:
+    Path("other.files").write_bytes(bytes(32))
     refused(call(*arguments), code, message)
 
 
