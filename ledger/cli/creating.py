@@ -15,8 +15,8 @@ from ledger.canonical import canonical
 from ledger.cli.asking import AskedOption, answered_by, ask_passphrase
 from ledger.cli.output import emit, json_option, progress
 from ledger.encoding import digest_encode
-from ledger.errors import ConflictError, NotFoundError
-from ledger.files import create_file, read_file, replace_file
+from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
+from ledger.files import create_file, read_file, replace_file, shown_path
 from ledger.keys import SigningKey
 from ledger.library.creator import (
     MAX_KEY_BYTES,
@@ -113,7 +113,12 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
             "Another passphrase, for the recovery key", "TRAINMARK_RECOVERY_PASSPHRASE or --no-passphrase", twice=True
         )
     is_new = not home.exists()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as e:
+        raise MalformedError(f"{shown_path(home)} is not a folder, and cannot become one", field="--home") from e
+    except OSError as e:
+        raise BackendError(f"cannot make {shown_path(home)}: {e.strerror}", field="--home") from e
     try:
         profile = create_creator(
             home,

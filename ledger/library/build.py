@@ -100,7 +100,7 @@ def build_manifest(
         _check_tier(one, terms)
     if not 1 <= workers <= MAX_WORKERS:
         raise MalformedError(f"expected 1 to {MAX_WORKERS}, found {shown(workers)}", field="workers")
-    folder, out_dir = folder.resolve(), out_dir.resolve()
+    folder, out_dir = _resolved(folder, "folder"), _resolved(out_dir, "out")
     _check_places(folder, out_dir)
     tags = Tags(creator, terms, description.required_attribution_text, decided)
     with ExitStack() as stack:
@@ -147,6 +147,13 @@ def _check_tier(declared: Declaration, terms: Terms) -> None:
             f"the license has the tiers {', '.join(sorted(tiers))}, found {shown(declared.price_tier)}",
             field="price_tier",
         )
+
+
+def _resolved(path: Path, field: str) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as e:  # which of them depends on Python
+        raise MalformedError(f"{shown_path(path)} is a link that leads to itself", field=field) from e
 
 
 def _check_places(folder: Path, out_dir: Path) -> None:

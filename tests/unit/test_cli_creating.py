@@ -76,6 +76,24 @@ def test_init_asks_for_what_it_is_not_told(place: Path, monkeypatch: pytest.Monk
     assert not Path("other").exists()
 
 
+@pytest.mark.parametrize("home", ["file", "file/below", "loop"])
+def test_init_refuses_a_home_that_is_no_folder(place: Path, home: str) -> None:
+    Path("file").write_bytes(b"mine")
+    Path("loop").symlink_to("loop")
+    said = call("init", "--no-passphrase", "--name", "Ada", "--url", "https://ada.example/", "--home", home)
+    assert (said.code, said.out) == (2, "")
+    assert said.err == f"trainmark: --home: '{home}' is not a folder, and cannot become one [malformed]\n"
+    assert sorted(path.name for path in place.iterdir()) == ["file", "loop"]
+    assert Path("file").read_bytes() == b"mine"
+
+
+def test_manifest_refuses_a_link_that_leads_to_itself(creator: Path) -> None:
+    Path("loop").symlink_to("loop")
+    for said in (make(folder="loop"), make(out="loop")):
+        assert (said.code, said.out) == (2, "")
+        assert "'loop'" in said.err
+
+
 def test_init_never_replaces_a_creator(place: Path) -> None:
     assert call("init", "--no-passphrase", "--name", "Ada", "--url", "https://ada.example/").code == 0
     before = {name: (place / ".trainmark" / name).read_bytes() for name in MADE}
