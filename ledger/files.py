@@ -77,11 +77,12 @@ def create_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        _write(temporary, data, mode, os.O_EXCL)
         try:
+            _write(temporary, data, mode, os.O_EXCL)
             os.link(temporary, path)  # unlike a rename, a link fails where the name is taken
         finally:
-            temporary.unlink()
+            with suppress(OSError):
+                temporary.unlink()  # what a full disk took of it, too
         _sync_folder(path.parent)
     except FileExistsError as e:
         raise ConflictError(f"{shown_path(path)} exists and is not replaced", code="exists", field="file") from e

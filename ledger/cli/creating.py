@@ -11,12 +11,11 @@ from typing import Literal
 
 import click
 
-from ledger.canonical import canonical
 from ledger.cli.asking import AskedOption, answered_by, ask_passphrase
 from ledger.cli.output import emit, json_option, progress
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
-from ledger.files import create_file, read_file, replace_file, shown_path
+from ledger.files import create_file, read_file, shown_path
 from ledger.keys import SigningKey
 from ledger.library.creator import (
     MAX_KEY_BYTES,
@@ -30,12 +29,9 @@ from ledger.library.creator import (
 )
 from ledger.library.source import MANIFEST_FILE
 from ledger.manifests import PRIVACY_ANSWERS, PRIVACY_FLAGS, RELEASE_STATUSES, RIGHTS_STATUSES
-from ledger.statements import key_add_body
 from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES, Terms, parse_terms, verify_text
 
 DEFAULT_HOME = Path(".trainmark")
-RECOVERY_FILE = "recovery.json"
-"""The body that registers the recovery key: public, made while that key was at hand."""
 
 
 def home_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -135,9 +131,6 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
             with suppress(OSError):
                 home.rmdir()
         raise
-    recovery_key = load_key(home / RECOVERY_KEY_FILE, recovery)
-    body = key_add_body(profile.did, recovery_key, recovery=True)
-    replace_file(home / RECOVERY_FILE, canonical(body))
     value = {
         "creator_id": profile.did,
         "profile": str(home / PROFILE_FILE),

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.canonical import Object, parse
-from ledger.cli.creating import RECOVERY_FILE, home_option, load_creator, load_license
+from ledger.cli.creating import home_option, load_creator, load_license
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.encoding import digest_decode, digest_encode, time_decode, time_encode
 from ledger.errors import MalformedError, NotFoundError
 from ledger.files import read_file, shown_path
 from ledger.keys import SigningKey
-from ledger.library.creator import Profile
+from ledger.library.creator import RECOVERY_FILE, Profile
 from ledger.library.output import license_files, load_manifest, refresh_statements
 from ledger.library.source import MANIFEST_FILE
 from ledger.proof import parse_proof

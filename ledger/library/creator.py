@@ -39,10 +39,13 @@ from ledger.errors import BackendError, MalformedError, NotFoundError, RefusedEr
 from ledger.files import create_file, read_file, shown_path
 from ledger.keys import SigningKey, did_decode
 from ledger.ports import Entropy
+from ledger.statements import key_add_body
 
 PROFILE_FILE: Final = "creator.json"
 SIGNING_KEY_FILE: Final = "signing.key.pem"
 RECOVERY_KEY_FILE: Final = "recovery.key.pem"
+RECOVERY_FILE: Final = "recovery.json"
+"""The body that registers the recovery key: public, made while that key is at hand."""
 
 SEED_BYTES: Final = 32
 MIN_PASSPHRASE: Final = 8
@@ -130,7 +133,7 @@ def create_creator(
     entropy: Entropy,
     no_passphrase: bool = False,
 ) -> Profile:
-    """Makes a new creator in `folder`: profile, signing key, recovery key; nothing that exists is replaced.
+    """Makes a new creator in `folder`: profile, signing key, recovery key and its body; nothing there is replaced.
 
     The profile is written last: a folder without it holds no creator.  What this call wrote is removed when it fails.
 
@@ -147,12 +150,13 @@ def create_creator(
     contents = {
         SIGNING_KEY_FILE: encode_key(seeds[0], passphrase, entropy, no_passphrase=no_passphrase),
         RECOVERY_KEY_FILE: encode_key(seeds[1], recovery_passphrase, entropy, no_passphrase=no_passphrase),
+        RECOVERY_FILE: canonical(key_add_body(profile.did, SigningKey(seeds[1]), recovery=True)),
         PROFILE_FILE: format_profile(profile),
     }
     written: list[Path] = []
     try:
         for file, data in contents.items():
-            create_file(folder / file, data, 0o644 if file == PROFILE_FILE else KEY_MODE)
+            create_file(folder / file, data, 0o644 if file in (PROFILE_FILE, RECOVERY_FILE) else KEY_MODE)
             written.append(folder / file)
     except BaseException:
         for path in written:

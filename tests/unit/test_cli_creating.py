@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from ledger.encoding import digest_encode, sha256
 from ledger.library.creator import load_key, load_profile
 from tests.reference import documents
 from tests.support.pictures import jpeg, png, with_png_chunks
-from tests.support.process import Said, call
+from tests.support.process import Said, call, environment
 
 MADE = ("creator.json", "recovery.json", "recovery.key.pem", "signing.key.pem")
 DECLARED = ("--title", "Avatars", "--rights", "owned", "--release", "not-required", "--privacy", "none")
@@ -74,6 +76,26 @@ def test_init_asks_for_what_it_is_not_told(place: Path, monkeypatch: pytest.Monk
     assert load_key(place / "home/recovery.key.pem", "battery staple").did != profile.did
     assert call("init", "--home", "other").code == 2  # nobody answers
     assert not Path("other").exists()
+
+
+FULL = """
+import resource, sys
+from ledger.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))  # each write beyond it fails, as on a full disk
+sys.exit(main({arguments!r}))
+"""
+
+
+@pytest.mark.parametrize("short", MADE)
+def test_init_on_a_full_disk_leaves_nothing(place: Path, short: str) -> None:
+    init = ("init", "--no-passphrase", "--name", "Ada", "--url", "https://ada.example/", "--home")
+    assert call(*init, "whole").code == 0
+    limit = Path("whole", short).stat().st_size - 1
+    program = FULL.format(limit=limit, arguments=[*init, "new"])
+    done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "cannot write 'new/" in done.stderr
+    assert names(place) == ["whole", *sorted(f"whole/{name}" for name in MADE)]
 
 
 @pytest.mark.parametrize("home", ["file", "file/below", "loop"])

@@ -18,6 +18,7 @@ from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundE
 from ledger.keys import SigningKey
 from ledger.library.creator import (
     PROFILE_FILE,
+    RECOVERY_FILE,
     RECOVERY_KEY_FILE,
     SIGNING_KEY_FILE,
     Profile,
@@ -59,14 +60,15 @@ def create(folder: Path, **changed: object) -> Profile:
     return create_creator(folder, **{**arguments, **changed})  # type: ignore[arg-type]
 
 
-def test_a_new_creator_has_a_profile_and_two_keys(tmp_path: Path) -> None:
+def test_a_new_creator_has_a_profile_two_keys_and_what_registers_one(tmp_path: Path) -> None:
     profile = create(tmp_path)
     assert load_profile(tmp_path) == profile
     signing = load_key(tmp_path / SIGNING_KEY_FILE, PASSPHRASE)
     recovery = load_key(tmp_path / RECOVERY_KEY_FILE, "another horse")
     assert signing.did == profile.did
     assert recovery.did != signing.did
-    assert sorted(path.name for path in tmp_path.iterdir()) == [PROFILE_FILE, RECOVERY_KEY_FILE, SIGNING_KEY_FILE]
+    names = [PROFILE_FILE, RECOVERY_FILE, RECOVERY_KEY_FILE, SIGNING_KEY_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes[SIGNING_KEY_FILE] == modes[RECOVERY_KEY_FILE] == 0o600
 
@@ -80,7 +82,7 @@ def test_the_secret_is_not_in_the_files(tmp_path: Path) -> None:
     assert b"ENCRYPTED PRIVATE KEY" in (tmp_path / SIGNING_KEY_FILE).read_bytes()
 
 
-@pytest.mark.parametrize("existing", [PROFILE_FILE, SIGNING_KEY_FILE, RECOVERY_KEY_FILE])
+@pytest.mark.parametrize("existing", [PROFILE_FILE, SIGNING_KEY_FILE, RECOVERY_KEY_FILE, RECOVERY_FILE])
 def test_nothing_that_exists_is_replaced_and_nothing_else_is_left(tmp_path: Path, existing: str) -> None:
     (tmp_path / existing).write_text("mine")
     with pytest.raises(ConflictError, match=rf"{existing}' exists and is not replaced") as error:
