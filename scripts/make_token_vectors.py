@@ -858,6 +858,8 @@ def bundle_cases(packed: dict[str, str]) -> list[Case]:
         # Manifests and files.
         case("manifest-left-out", "manifest-leaf", "token.manifests", left_out=[5]),
         case("manifest-other", "manifest-leaf", "token.manifests", manifests=other),
+        case("manifest-of-a-creator-not-named", "manifest-leaf", "token.attribution", second=(STRANGER, STRANGER)),
+        case("manifests-of-one-creator-only", "manifest-leaf", "token.attribution", second=(CREATOR, CREATOR)),
         case(
             "manifest-after-the-token",
             "manifest-leaf",

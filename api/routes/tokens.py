@@ -35,7 +35,7 @@ from ledger.ports import Access, TokenRecord
 from ledger.registry.grants import MAX_MANIFESTS, GrantRequest
 from ledger.terms import AUDIENCES, USES
 from ledger.tokens.attribution import Licensee, Price, parse_token
-from ledger.tokens.status import MAX_LIST_NUMBER, REVOKED, STATUS_TTL, STATUS_WORDS, SUSPENDED, VALID, status_value
+from ledger.tokens.status import MAX_LIST_NUMBER, REVOKED, STATUS_TTL, STATUS_WORDS, SUSPENDED, VALID
 
 router = APIRouter(tags=["tokens"])
 
@@ -130,7 +130,6 @@ def tokens(
 
 def _summary(running: Running, record: TokenRecord) -> dict[str, Any]:
     claims = parse_token(record.sd_jwt).token
-    status = status_value(running.grants.array(record.status_list), record.status_index)
     return {
         "token": digest_encode(record.digest),
         "leaf": record.leaf,
@@ -140,7 +139,7 @@ def _summary(running: Running, record: TokenRecord) -> dict[str, Any]:
         "files": claims.files_count,
         "issued_at": time_encode(claims.iat),
         "expires_at": time_encode(claims.exp),
-        "status": STATUS_WORDS[status],
+        "status": STATUS_WORDS[running.grants.status(record)],
     }
 
 

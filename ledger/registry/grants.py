@@ -30,6 +30,7 @@ from ledger.tokens.files import decode_files, encode_files, files_root
 from ledger.tokens.status import (
     STATUS_BITS,
     STATUS_COUNT,
+    VALID,
     empty_status,
     pack_status,
     sign_status_list,
@@ -153,6 +154,10 @@ class Grants:
             if tries % TRIES_PER_LIST == 0:
                 number = max(number + 1, following)
         raise BackendError("no free status slot was found")
+
+    def status(self, record: TokenRecord) -> int:
+        """Returns the status of a token: 0 valid, 1 revoked, 2 suspended."""
+        return self.registry.catalog.statuses(record.status_list).get(record.status_index, VALID)
 
     def array(self, number: int) -> bytes:
         """Returns the unpacked array of a status list."""

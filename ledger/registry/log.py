@@ -139,7 +139,10 @@ class Log:
     def _check_signed(self, head: Head) -> None:
         checkpoint, note = parse_checkpoint(head.note)
         if checkpoint != Checkpoint(self.origin, head.size, head.root):
-            raise _disagreement(f"the database's checkpoint is {checkpoint.origin} at {checkpoint.size} leaves")
+            raise _disagreement(
+                f"the database's checkpoint is of {checkpoint.origin} at {checkpoint.size} leaves, expected "
+                f"{self.origin} at {head.size}: another database, another log key, or another origin setting"
+            )
         try:
             verify_note(note, VerifierKey(self.origin, ED25519, self._key.public))
         except VerificationError as e:

@@ -149,16 +149,16 @@ class Reviews:
         return decide(entries, rivals, look_alikes)
 
     def waiting(self, before: int | None = None, limit: int = 100) -> list[tuple[ManifestRecord, Decision]]:
-        """Returns the manifests that wait for a person, newest first, with the reasons."""
+        """Returns up to `limit` manifests below leaf `before` that wait for a person, newest first, with reasons."""
+        with self._log.fold_lock:
+            fold = self._log.fold
+            logged = [leaf for leaf in reversed(fold.manifests) if fold.manifest_state(leaf) == "logged"]
         found: list[tuple[ManifestRecord, Decision]] = []
-        while len(found) < limit:
-            records = self._catalog.manifests(before, 100)
-            for record in records:
-                with self._log.fold_lock:
-                    logged = self._log.fold.manifest_state(record.leaf) == "logged"
-                if logged and len(found) < limit:
-                    found.append((record, self.decide(record)))
-            if len(records) < 100:
+        for leaf in logged:
+            if len(found) == limit:
                 break
-            before = records[-1].leaf
+            if before is None or leaf < before:
+                record = self._catalog.manifest(leaf)
+                if record is not None:
+                    found.append((record, self.decide(record)))
         return found

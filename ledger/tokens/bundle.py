@@ -278,13 +278,21 @@ def _token(run: _Run) -> None:
 
 
 def _manifest_leaves(run: _Run) -> None:
-    """Step 8, ``manifest-leaf``: each manifest the token names is that leaf, before the token's."""
-    for manifest in run.bundle.sd_jwt.token.manifests:
+    """Step 8, ``manifest-leaf``: each manifest the token names is that leaf, before the token's, and it attributes the
+    works to just those who signed these leaves."""
+    token = run.bundle.sd_jwt.token
+    creators = set()
+    for manifest in token.manifests:
         leaf = run.bundle.leaf(manifest.index)
         body = None if leaf is None else leaf.statement.body
         if not isinstance(body, ManifestBody) or body.manifest != manifest.digest or manifest.index > run.token_leaf:
             message = f"leaf {manifest.index} is not carried, not of that manifest, or after the token's"
             raise VerificationError(message, code="manifest-leaf", field="token.manifests")
+        assert leaf is not None
+        creators.add(leaf.statement.by)
+    if {attribution.creator_id for attribution in token.attribution} != creators:
+        message = f"the manifests are of {', '.join(sorted(creators))}"
+        raise VerificationError(message, code="manifest-leaf", field="token.attribution")
 
 
 def _files(run: _Run) -> None:

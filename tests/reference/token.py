@@ -290,8 +290,15 @@ def verify_token_bundle(
     result.proved |= {"token", "token-leaf"}
     # The manifest leaves.
     statements = {leaf.index: leaf.statement for leaf in counting}
-    for item in as_list(token.claims["manifests"], "manifests"):
+    signers = {
         _verify_manifest(as_object(item, ["digest", "index"], "manifests"), statements, at)
+        for item in as_list(token.claims["manifests"], "manifests")
+    }
+    named = {
+        as_object(item, ["creator_id", "text", "url"], "attribution")["creator_id"]
+        for item in as_list(token.claims["attribution"], "attribution")
+    }
+    require(named == signers, "header-digest", "the works are attributed to others than signed the manifests")
     result.proved.add("manifests")
     result.not_checked.add("creator-keys")
     # The files.
@@ -322,7 +329,8 @@ def _policy_at(leaves: list[Leaf], index: int) -> tuple[list[str], str]:
     return [as_text(did, "token_keys") for did in as_list(body["token_keys"], "token_keys")], str(body["issuer"])
 
 
-def _verify_manifest(named: dict[str, Json], statements: Mapping[int, Statement], before: int) -> None:
+def _verify_manifest(named: dict[str, Json], statements: Mapping[int, Statement], before: int) -> str:
+    """Checks that a manifest leaf is carried and before the token's; returns who made the statement."""
     index = as_integer(named["index"], "manifests.index", 1)
     require(index < before, "void", "the token's leaf is not behind its manifests'")
     statement = statements.get(index)
@@ -331,6 +339,7 @@ def _verify_manifest(named: dict[str, Json], statements: Mapping[int, Statement]
     )
     assert statement is not None
     require(statement.body["manifest"] == named["digest"], "header-digest", f"leaf {index} names another manifest")
+    return statement.by
 
 
 def _verify_status(text: str, token: Token, leaves: list[Leaf], issuer: str, now: int) -> int:
