@@ -35,6 +35,7 @@ from ledger.terms import check_license_id, check_price_tier
 
 MAX_MANIFEST_BYTES: Final = 128 * 1024 * 1024
 MAX_ENTRIES: Final = 100_000
+MAX_ENTRY_BYTES: Final = 1 << 20
 MAX_ATTRIBUTION_BYTES: Final = 256 * 1024
 MAX_STATEMENTS: Final = 64
 MAX_RELEASES: Final = 32
@@ -232,8 +233,18 @@ def read_header(value: Json, field: str = "header") -> Header:
     )
 
 
+def parse_entry(data: bytes) -> Entry:
+    """Reads an entry from its canonical bytes."""
+    return _entry(parse(data, "entry", MAX_ENTRY_BYTES), "entry", data)
+
+
 def read_entry(value: Json, field: str = "entry") -> Entry:
     """Reads an entry that stands inside a parsed document."""
+    return _entry(value, field, None)
+
+
+def _entry(value: Json, field: str, data: bytes | None) -> Entry:
+    """Reads an entry, whose canonical bytes are `data` where they are known."""
     o = as_object(value, field, _ENTRY_KEYS)
     codes = as_object(o["fingerprints"], f"{field}.fingerprints", FINGERPRINTS)
     privacy = as_object(o["privacy"], f"{field}.privacy", PRIVACY_FLAGS)
@@ -257,7 +268,7 @@ def read_entry(value: Json, field: str = "entry") -> Entry:
         releases=tuple(_release(r, f"{field}.releases[{n}]") for n, r in enumerate(releases)),
         privacy=tuple((f, as_choice(privacy[f], f"{field}.privacy.{f}", PRIVACY_ANSWERS)) for f in PRIVACY_FLAGS),
         price_tier=check_price_tier(as_text(o["price_tier"], f"{field}.price_tier"), f"{field}.price_tier"),
-        data=canonical(o),
+        data=canonical(o) if data is None else data,
     )
 
 

@@ -21,11 +21,10 @@ from api.routes.reading import LeafPath, dataset_summary
 from api.routes.support import IMMUTABLE, Answering, DigestPath, Registry
 from api.web.rendering import STATIC, VERSION, page
 from api.web.words import Offer, decide, others
-from ledger.canonical import parse
 from ledger.encoding import digest_decode, digest_encode
 from ledger.errors import MalformedError, NotFoundError
 from ledger.library.licenses import Line, explain
-from ledger.manifests import read_entry
+from ledger.manifests import parse_entry
 from ledger.terms import USES
 
 NEWEST: Final = 6
@@ -129,7 +128,7 @@ def manifest(
     registry = running.registry
     record, state = registry.manifest(leaf)
     header = registry.header(record)
-    entries = [read_entry(parse(data, "entry", 1 << 20)) for data in registry.catalog.entries(leaf, after + 1, ENTRIES)]
+    entries = [parse_entry(data) for data in registry.catalog.entries(leaf, after + 1, ENTRIES)]
     return page(
         "manifest.html",
         **_registry(running),

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from ledger.canonical import parse
 from ledger.errors import RefusedError
-from ledger.manifests import Entry, Header, read_entry
+from ledger.manifests import Entry, Header, parse_entry
 from ledger.ports import MAX_DIGESTS, Catalog, ManifestRecord, Match
-from ledger.registry import payloads
 from ledger.registry.log import Log
 from ledger.state import ManifestState, StateName
 from ledger.terms import Terms
@@ -159,7 +157,7 @@ class Claims:
             page = self._catalog.entries(leaf, first, last - first + 1)
             for at in run:
                 if at[1] - first < len(page):
-                    found[at] = read_entry(parse(page[at[1] - first], "entry", payloads.MAX_ENTRY_BYTES))
+                    found[at] = parse_entry(page[at[1] - first])
         return found
 
     def _contested(self, entries: Mapping[Place, Entry], records: Mapping[int, ManifestRecord]) -> set[Place]:

@@ -20,6 +20,7 @@ from ledger.manifests import (
     Header,
     check_order,
     entries_root,
+    parse_entry,
     read_entry,
     read_header,
 )
@@ -28,7 +29,6 @@ from ledger.state import ManifestState
 from ledger.terms import Terms, parse_terms, verify_text
 
 MAX_HEADER_BYTES: Final = 64 * 1024
-MAX_ENTRY_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def erase(record: ManifestRecord, blobs: BlobStore, catalog: Catalog) -> None:
 
 def _is_shared(record: ManifestRecord, catalog: Catalog) -> bool:
     """Whether another payload is made of the same entries: it is found by the first of them."""
-    first = read_entry(parse(catalog.entry(record.leaf, 0), "entry", MAX_ENTRY_BYTES))
+    first = parse_entry(catalog.entry(record.leaf, 0))
     for match in catalog.find([first.provenance_hash]).get(first.provenance_hash, ()):
         other = catalog.manifest(match.leaf)
         if match.leaf != record.leaf and other is not None and other.entries == record.entries:

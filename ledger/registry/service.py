@@ -19,7 +19,7 @@ from ledger.canonical import Object, parse
 from ledger.encoding import digest_encode, time_encode
 from ledger.errors import ConflictError, NotFoundError, RefusedError
 from ledger.keys import SigningKey
-from ledger.manifests import Entry, Header, parse_manifest, read_entry, read_header
+from ledger.manifests import Entry, Header, parse_entry, parse_manifest, read_header
 from ledger.merkle import Tree, leaf_hashes
 from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
@@ -350,7 +350,7 @@ class Registry:
         """Returns all entries of a payload, in order."""
         entries: list[Entry] = []
         while page := self.catalog.entries(leaf, len(entries), 10_000):
-            entries += [read_entry(parse(data, "entry", payloads.MAX_ENTRY_BYTES)) for data in page]
+            entries += [parse_entry(data) for data in page]
         return entries
 
     def entry_path(self, leaf: int, entry: int) -> tuple[bytes, ...]:
