@@ -122,7 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return _failed(FAILED, str(error))
+        from ledger.files import shown_path
+
+        where = "" if error.filename is None else f"{shown_path(error.filename)}: "
+        return _failed(FAILED, f"{where}{error.strerror or error} [{errors.BackendError.code}]")
     except Exception as error:
         if os.environ.get("TRAINMARK_TRACEBACK"):
             raise

@@ -128,7 +128,7 @@ def _reason(found: os.DirEntry[str], excluded: Collection[Path]) -> str | None:
     if excluded and Path(found.path).resolve() in excluded:
         return "left-out"
     if found.is_dir(follow_symlinks=False):
-        return "output" if Path(found.path, MANIFEST_FILE).is_file() else None
+        return "output" if _is_library(Path(found.path)) else None
     if name in _OWN_NAMES or name.endswith(_OWN_SUFFIXES):
         return "output"
     if name.endswith(_KEY_SUFFIXES):
@@ -136,6 +136,13 @@ def _reason(found: os.DirEntry[str], excluded: Collection[Path]) -> str | None:
     if name.endswith(SIDECAR_SUFFIX):
         return "sidecar"
     return None if stat.S_ISREG(_status(found).st_mode) else "special"
+
+
+def _is_library(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST_FILE).is_file()
+    except OSError as e:
+        raise BackendError(f"cannot read {shown_path(folder)}: {e.strerror}", field="folder") from e
 
 
 def _check(works: Iterable[Work], reserved: Iterable[str]) -> None:

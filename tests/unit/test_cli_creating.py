@@ -116,6 +116,18 @@ def test_manifest_refuses_a_link_that_leads_to_itself(creator: Path) -> None:
         assert "'loop'" in said.err
 
 
+def test_manifest_names_a_folder_that_it_cannot_look_into(creator: Path) -> None:
+    deep = Path("pictures").absolute()
+    while len(bytes(deep)) < 4080:  # 4095 bytes are the longest path there is
+        deep /= "d" * min(200, 4085 - len(bytes(deep)) - 1)
+        deep.mkdir()
+    said = make()
+    assert (said.code, said.out) == (3, "")
+    assert said.err.startswith("trainmark: folder: cannot read '…")
+    assert said.err.endswith("ddd': File name too long [backend]\n")
+    assert not Path("out").exists()
+
+
 def test_init_never_replaces_a_creator(place: Path) -> None:
     assert call("init", "--no-passphrase", "--name", "Ada", "--url", "https://ada.example/").code == 0
     before = {name: (place / ".trainmark" / name).read_bytes() for name in MADE}

@@ -98,8 +98,9 @@ def test_exit_code_of_each_error(error: errors.TrainmarkError, code: int) -> Non
         (
             FileNotFoundError(2, "No such file or directory", "x"),
             3,
-            "trainmark: [Errno 2] No such file or directory: 'x'\n",
+            "trainmark: 'x': No such file or directory [backend]\n",
         ),
+        (OSError("no reason"), 3, "trainmark: no reason [backend]\n"),
         (KeyboardInterrupt(), 130, "trainmark: interrupted\n"),
         (click.Abort(), 130, "trainmark: interrupted\n"),
         (
