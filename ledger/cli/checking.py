@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -13,8 +14,8 @@ import click
 
 from ledger.canonical import Json, Object, as_int
 from ledger.cli import NO, YES
-from ledger.cli.output import emit, json_option, progress
-from ledger.cli.resolving import dump, registry_option
+from ledger.cli.output import emit, escaped, json_option, progress
+from ledger.cli.resolving import registry_option
 from ledger.cli.trusting import load_trust, trust_option
 from ledger.cli.verifying import MAX_BUNDLE_BYTES
 from ledger.encoding import digest_decode
@@ -93,7 +94,7 @@ def check(
     if not verdicts:
         raise MalformedError("there is no file in it: nothing was checked", field=str(corpus))
     if output is not None:
-        replace_file(output, "".join(dump(v.value()) + "\n" for v in verdicts).encode())
+        replace_file(output, "".join(_report_line(v) for v in verdicts).encode())
     counts = Counter(str(v.verdict) for v in verdicts)
     value: Object = {
         "registry": url,
@@ -115,6 +116,10 @@ def _covering(path: Path, trust: Trust, now: int, wanted: Wanted) -> Covering:
         raise MalformedError(f"the token is for {result.token.audience} only", field=str(path))
     manifests = frozenset((m.index, m.digest) for m in result.token.manifests)
     return Covering(result.digest, result.token.uses, manifests, frozenset(bundle.files))
+
+
+def _report_line(verdict: Verdict) -> str:
+    return escaped(json.dumps(verdict.value(), ensure_ascii=False, separators=(",", ":"))) + "\n"
 
 
 def _leaf_of(claim: object) -> Json:

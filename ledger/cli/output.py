@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from ledger.errors import BackendError, MalformedError
 
 F = TypeVar("F", bound=Callable[..., Any])
 Progress = Callable[[int, int], None]
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def json_option(command: F) -> F:
@@ -25,15 +27,20 @@ def json_option(command: F) -> F:
 def emit(as_json: bool, value: Mapping[str, object], lines: Iterable[str]) -> None:
     """Prints `value` for programs or `lines` for people."""
     if as_json:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
+        click.echo(escaped(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)))
     else:
         for line in lines:
             click.echo(printable(line))
 
 
+def escaped(text: str) -> str:
+    """Returns JSON that can be written: what is no character in a file name stays as an escaped surrogate."""
+    return _SURROGATES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
 def printable(text: str) -> str:
-    """Returns `text` as a terminal may get it: what others wrote cannot move the cursor or turn the line around."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Returns one line as a terminal may get it: what others wrote cannot begin another, move the cursor or turn it."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 @contextmanager

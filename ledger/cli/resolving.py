@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -132,8 +131,3 @@ def prove(what: str, output: Path, leaf: int | None, url: str, trust_path: Path,
     replace_file(output, data)
     value = {"proof": str(output), "bytes": len(data), "verified": verified}
     emit(as_json, value, [f"{output}  {len(data)} bytes, {'verified' if verified else 'not verified: no trust file'}"])
-
-
-def dump(value: object) -> str:
-    """Returns one line of JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -75,7 +75,7 @@ def _lines(value: dict[str, object], data: bytes) -> list[str]:
 
             return describe_trust(parse_trust(data))
         case _:
-            return [json.dumps(value, indent=2, ensure_ascii=False)]
+            return json.dumps(value, indent=2, ensure_ascii=False).splitlines()
 
 
 def header_lines(header: Header) -> list[str]:

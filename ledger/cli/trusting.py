@@ -92,7 +92,8 @@ def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path
             f"          contract {anchor.contract}, publisher {anchor.publisher}",
         ]
     if not as_json or not yes:  # nobody confirms what was not shown
-        click.echo(printable("\n".join([f"{url} says of itself:", *lines])), err=as_json)
+        for line in (f"{url} says of itself:", *lines):
+            click.echo(printable(line), err=as_json)
     if not yes:
         with answered_by("--yes"):
             click.confirm(

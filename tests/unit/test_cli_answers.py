@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -226,6 +227,23 @@ def test_check_denies_a_proof_of_something_else(registry: Registry, world: World
         assert (said.code, said.value["counts"]["deny"]) == (1, 1), what
         reasons = said.value["verdicts"][0]["reasons"]
         assert reasons == (["stale"] if what == "of an older log" else ["proof-refused"]), what
+
+
+def test_check_tells_of_names_that_no_line_can_hold(registry: Registry, world: World) -> None:
+    names = {os.fsdecode(b"\xffbad.png"), "a\n  allow  b.png"}
+    Path("odd").mkdir()
+    for name in names:
+        Path("odd", name).write_bytes(b"no picture")
+    registry.answer = Honest(world)
+    command = ("check", "odd", "--registry", registry.url)
+    said = call(*command, "--json", "-o", "report.ndjson")
+    assert said.code == 1
+    assert {v["file"] for v in said.value["verdicts"]} == names
+    said.out.encode()
+    assert {json.loads(line)["file"] for line in Path("report.ndjson").read_bytes().splitlines()} == names
+    lines = call(*command).out.splitlines()
+    assert len([line for line in lines if line.startswith("  allow")]) == 0
+    assert len([line for line in lines if ".png: " in line]) == len(names)
 
 
 NONSENSE: list[Answer] = [
