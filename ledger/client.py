@@ -158,9 +158,14 @@ class RegistryClient:
         Raises:
             MalformedError: not an http(s) URL without query.
         """
-        parts = urlsplit(url)
+        malformed = MalformedError(f"expected a URL like https://registry.example, found {shown(url)}", field="url")
+        try:
+            parts = urlsplit(url)
+            httpx.URL(url).host.encode("idna")  # else the first request fails on it
+        except (ValueError, httpx.InvalidURL) as e:
+            raise malformed from e
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in url:
-            raise MalformedError(f"expected a URL like https://registry.example, found {shown(url)}", field="url")
+            raise malformed
         self.url = url.rstrip("/")
         self._is_secret = parts.scheme == "https" or _is_loopback(parts.hostname)
         self._sleep = sleep

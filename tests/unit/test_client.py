@@ -85,7 +85,18 @@ def raised(call: Callable[[], object]) -> TrainmarkError:
 
 @pytest.mark.parametrize(
     "url",
-    ["registry.example", "ftp://registry.example", "https://", "https://x/?a=1", "https://x/#a", "https://a:b@x"],
+    [
+        *("registry.example", "ftp://registry.example", "https://", "https://x/?a=1", "https://x/#a", "https://a:b@x"),
+        *(
+            "http://[::1",
+            "http://x:y",
+            "http://.",
+            "http://a..b",
+            "http://xn--a",
+            "http://\x00",
+            f"http://{'a' * 64}.x",
+        ),
+    ],
 )
 def test_a_registry_has_an_http_address(url: str) -> None:
     with pytest.raises(MalformedError, match="url"):
