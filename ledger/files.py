@@ -39,12 +39,14 @@ def read_file(path: Path, max_bytes: int, field: str) -> bytes:
         BackendError: it cannot be read.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise MalformedError(f"{shown_path(path)} is not a file", field=field)
             data = file.read(max_bytes + 1)
     except FileNotFoundError as e:
         raise NotFoundError(f"there is no file {shown_path(path)}", field=field) from e
+    except IsADirectoryError as e:
+        raise MalformedError(f"{shown_path(path)} is a folder, not a file", field=field) from e
     except OSError as e:
         raise BackendError(f"cannot read {shown_path(path)}: {e.strerror}", field=field) from e
     if len(data) > max_bytes:

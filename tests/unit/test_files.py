@@ -63,8 +63,10 @@ def test_reading_is_capped(tmp_path: Path) -> None:
         read_file(tmp_path / "a", 3, "a")
     with pytest.raises(NotFoundError, match="there is no file"):
         read_file(tmp_path / "b", 3, "b")
-    with pytest.raises(BackendError, match="cannot read"):
+    with pytest.raises(MalformedError, match="is a folder, not a file"):
         read_file(tmp_path, 3, "folder")
+    with pytest.raises(BackendError, match="cannot read"):
+        read_file(tmp_path / "a" / "below", 3, "a")
 
 
 def test_a_lock_ends_with_its_block(tmp_path: Path) -> None:

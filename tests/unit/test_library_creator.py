@@ -193,7 +193,7 @@ def test_other_keys_and_junk_are_refused(tmp_path: Path) -> None:
         decode_key(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", None)
     with pytest.raises(NotFoundError):
         load_key(tmp_path / "no.pem", None)
-    with pytest.raises(BackendError, match="cannot read"):
+    with pytest.raises(MalformedError, match="is a folder, not a file"):
         load_key(tmp_path, None)
     (tmp_path / "big.pem").write_bytes(bytes(16 * 1024 + 1))
     with pytest.raises(MalformedError, match="more than 16384 bytes"):
