@@ -8,28 +8,46 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Final
 
-STRIPES: Final = 64
+EVERYBODY: Final = ""
+"""What is busy in a turn of all; no party is called so."""
 
 
 class Turns:
-    """Locks for parties; some parties share one.  Whoever has a turn asks for no other."""
+    """Who has a turn now.  Whoever has one asks for no other: it would wait for itself."""
 
     def __init__(self) -> None:
-        self._locks = [threading.Lock() for _ in range(STRIPES)]
+        self._changed = threading.Condition()
+        self._busy: set[str] = set()
+        self._alone = 0
+        """How many have, or wait for, a turn of all; while there are any, nobody else begins one."""
 
     @contextmanager
     def of(self, party: str) -> Iterator[None]:
         """Waits for the turn of one party."""
-        with self._locks[hash(party) % STRIPES]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and party not in self._busy)
+            self._busy.add(party)
+        try:
             yield
+        finally:
+            with self._changed:
+                self._busy.discard(party)
+                self._changed.notify_all()
 
     @contextmanager
     def of_all(self) -> Iterator[None]:
         """Waits until nobody has a turn, and lets nobody have one."""
-        with ExitStack() as stack:
-            for lock in self._locks:
-                stack.enter_context(lock)
+        with self._changed:
+            self._alone += 1
+            self._changed.wait_for(lambda: not self._busy)
+            self._busy.add(EVERYBODY)
+        try:
             yield
+        finally:
+            with self._changed:
+                self._alone -= 1
+                self._busy.discard(EVERYBODY)
+                self._changed.notify_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -14,6 +15,7 @@ from ledger.encoding import time_encode
 from ledger.errors import ConflictError, RefusedError
 from ledger.ports import Match
 from ledger.registry.grants import GrantRequest, Grants
+from ledger.registry.turns import Turns
 from ledger.store.memory import MemoryBlobStore, MemoryCatalog
 from tests.simulator import DAY, START, Library, World, digest, entry, key, library
 
@@ -195,3 +197,35 @@ def test_what_is_listed_during_a_long_search_counts(
     assert world.publish(theirs).decision.outcome == "list"
     gate.opened.set()
     assert first.result(WAIT).decision.outcome == "wait"
+
+
+def test_turns_of_many(threads: ThreadPoolExecutor) -> None:
+    """Turns of one party never overlap, those of two may; a turn of all overlaps with none, and comes in time."""
+    turns, guard = Turns(), threading.Lock()
+    inside: Counter[str] = Counter()
+    worst: Counter[str] = Counter()
+
+    def enter(party: str) -> None:
+        with guard:
+            inside[party] += 1
+            for name, count in inside.items():
+                worst[name] = max(worst[name], count)
+            if inside["all"]:
+                assert inside.total() == 1
+
+    def leave(party: str) -> None:
+        with guard:
+            inside[party] -= 1
+
+    def take(party: str) -> None:
+        for _ in range(100):
+            with turns.of_all() if party == "all" else turns.of(party):
+                enter(party)
+                leave(party)
+
+    for future in [threads.submit(take, party) for party in ("eva", "eva", "bob", "bob", "all", "all")]:
+        future.result(WAIT)
+    assert set(worst.values()) == {1}
+    with turns.of("eva"):
+        both = threads.submit(lambda: turns.of("bob").__enter__())
+        both.result(WAIT)
