@@ -358,7 +358,7 @@ def _result(run: _Run) -> TokenResult:
         f"{token.iss} permits {', '.join(token.uses) or 'no use'} under {token.license_id}, "
         f"to begin from {time_encode(token.iat)} until before {time_encode(token.exp)}",
         f"the token is leaf {run.token_leaf} of {origin}, which had {bundle.checkpoint.size} leaves",
-        f"each of its {len(token.manifests)} manifests is the leaf it names, before the token's",
+        f"its manifests are the leaves it names, before its own: {', '.join(str(m.index) for m in token.manifests)}",
     ]
     asserted = [KEYS_COUNTED, "no policy is left out that was in force when the token was logged"]
     not_checked = [
