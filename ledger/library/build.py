@@ -150,10 +150,14 @@ def _check_tier(declared: Declaration, terms: Terms) -> None:
 
 
 def _resolved(path: Path, field: str) -> Path:
+    """Follows links; one that leads to itself is an error, or still a link, as Python's version has it."""
     try:
-        return path.resolve()
-    except (OSError, RuntimeError) as e:  # which of them depends on Python
-        raise MalformedError(f"{shown_path(path)} is a link that leads to itself", field=field) from e
+        resolved = path.resolve()
+        if not resolved.is_symlink():
+            return resolved
+    except (OSError, RuntimeError):
+        pass
+    raise MalformedError(f"{shown_path(path)} is a link that leads to itself", field=field)
 
 
 def _check_places(folder: Path, out_dir: Path) -> None:

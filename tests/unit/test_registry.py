@@ -58,9 +58,9 @@ def world() -> Iterator[World]:
     world = World()
     yield world
     try:
-        fold, head = vars(world.registry.log.fold), world.registry.log.head
+        fold, head = world.registry.log.fold, world.registry.log.head
         assert world.reopen().log.head == head
-        assert vars(world.registry.log.fold) == fold
+        assert vars(world.registry.log.fold) == vars(fold)
         assert world.registry.log.fold.void == {}
         assert_tiles(world)
     finally:
