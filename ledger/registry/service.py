@@ -197,7 +197,7 @@ class Registry:
             if record is None:
                 record = payloads.enter(payload, entries, logged.index, self.clock(), self.catalog)
                 self.reviews.entered(logged.index, read.entries)
-            return Receipt(logged, header.digest, self.reviews.by_rule(record, read.entries))
+        return Receipt(logged, header.digest, self.reviews.by_rule(record, read.entries))
 
     def _check_place(self, header: Header, statement: Statement) -> None:
         assert isinstance(statement.body, ManifestBody)
@@ -233,7 +233,8 @@ class Registry:
         if statement.by != subject or not isinstance(statement.body, allowed):
             raise RefusedError(f"{subject} may not make this statement", code="forbidden", field="statement")
         with self._turn_of(statement):
-            self._check_now(statement)
+            if not self._is_said(statement):
+                self._check_now(statement)
             logged = self.log.append(statement)
             body = statement.body
             if isinstance(body, ReviewBody) and body.outcome == "erased":
@@ -253,6 +254,11 @@ class Registry:
             if manifest is not None:
                 return self.turns.of(manifest.by)
         return self.turns.of(statement.by)
+
+    def _is_said(self, statement: Statement) -> bool:
+        """Whether a statement is in the log and holds: saying it again is no new one, whatever the time is now."""
+        with self.log.fold_lock:
+            return self.log.place_of(statement) is not None and not self.log.fold.is_overtaken(statement)
 
     def _check_now(self, statement: Statement) -> None:
         """Refuses what the state of this moment does not allow, beyond what would be void in any log."""

@@ -399,6 +399,25 @@ def test_a_withdrawal_keeps_its_notice(world: World) -> None:
     assert result.state == "withdrawing"
 
 
+def test_what_was_said_is_no_new_word_later(world: World) -> None:
+    """An answer that was lost is asked for again: also when the same statement, made now, would be too late."""
+    leaf = world.publish(library("pictures", EVA)).logged.index
+    body: Object = {"leaf": leaf, "effective_at": time_encode(world.clock.now + 30 * DAY)}
+    said = world.speak(EVA, "withdraw", body)
+    for n in range(MAX_KEYS - 1):
+        added = world.speak(EVA, "key", key_add_body(EVA.did, key(f"eva {n}"), recovery=False))
+    world.clock.now += 7 * DAY
+    assert world.speak(EVA, "withdraw", body).index == said.index
+    again = world.speak(EVA, "key", key_add_body(EVA.did, key(f"eva {MAX_KEYS - 2}"), recovery=False))
+    assert again.index == added.index
+    world.review(leaf, "delisted")
+    world.review(leaf, "listed", "public")
+    with pytest.raises(RefusedError):
+        world.review(
+            world.publish(Library.of(EVA, [entry("x", release_status="missing", releases=[])])).logged.index, "listed"
+        )
+
+
 def test_a_dispute(world: World) -> None:
     pictures = library("pictures", EVA)
     leaf = world.publish(pictures).logged.index
