@@ -54,3 +54,11 @@ def test_brackets_in_text_are_no_nesting(data: bytes, value: object) -> None:
 def test_bytes_are_bounded_first() -> None:
     with pytest.raises(MalformedError, match="at most 3 bytes"):
         load_json(b"[[[[", "x", 3)
+
+
+@pytest.mark.parametrize("unit", [b'\\"', b"\\\\", b'"'])
+@pytest.mark.parametrize("before", [b'"', b'["'])
+def test_a_string_that_never_ends_is_read_once(before: bytes, unit: bytes) -> None:
+    """A reader that tries again from each of its quotes would take days for this text."""
+    with pytest.raises(MalformedError):
+        load_json(before + unit * (1 << 21), "text", 1 << 23)
