@@ -28,7 +28,7 @@ MAX_CARRIED_ANCHORS: Final = 2
 MAX_PATH: Final = 64
 MAX_NAMED: Final = 5
 
-KEYS_COUNTED: Final = "no leaf revoked a signing key before it signed"
+KEYS_COUNTED: Final = "no leaf left out revoked a signing key before it signed, or made void what added it"
 """What a fold of carried leaves asserts: of every key that signed one of them, also of those that added others."""
 
 

@@ -89,6 +89,7 @@ class ManifestState:
     withdrawals: list[tuple[int, int]] = field(default_factory=list)
     superseded_at: int | None = None
     cases: list[int] = field(default_factory=list)
+    """The cases that were held or decided; anybody may open thousands, which change nothing."""
 
     @property
     def review(self) -> ReviewBody | None:
@@ -126,7 +127,8 @@ class Fold:
         self.keys: dict[str, dict[str, KeyState]] = {}
         self.key_leaves: dict[str, list[int]] = {}
         self.manifests: dict[int, ManifestState] = {}
-        self.by_digest: dict[bytes, list[int]] = {}
+        self.leaf_of: dict[tuple[bytes, str], int] = {}
+        """The leaf at which a party logged a manifest digest: (digest, party) → leaf."""
         self.cases: dict[int, CaseState] = {}
         self.identities: dict[str, tuple[int, IdentityBody]] = {}
         self.tokens: dict[bytes, int] = {}
@@ -228,7 +230,7 @@ class Fold:
             case KeyAddBody() | KeyRevokeBody() as body:
                 return self._why_key_void(statement, body)
             case ManifestBody() as body:
-                if any(self.manifests[i].by == statement.by for i in self.by_digest.get(body.manifest, ())):
+                if (body.manifest, statement.by) in self.leaf_of:
                     return "void: the same party has logged this manifest before"
             case WithdrawBody() as body:
                 if body.leaf not in self.manifests or self.manifests[body.leaf].by != statement.by:
@@ -289,7 +291,7 @@ class Fold:
                 self.manifests[index] = ManifestState(
                     index, statement.by, statement.key, body.manifest, body.supersedes
                 )
-                self.by_digest.setdefault(body.manifest, []).append(index)
+                self.leaf_of[body.manifest, statement.by] = index
             case WithdrawBody() as body:
                 self.manifests[body.leaf].withdrawals.append((index, body.effective_at))
             case ReviewBody() as body:
@@ -325,9 +327,10 @@ class Fold:
     def _apply_dispute(self, index: int, by: str, body: DisputeBody) -> None:
         if body.case is None:
             self.cases[index] = CaseState(index, body.leaf, by, body.entries)
-            self.manifests[body.leaf].cases.append(index)
             return
-        case = self.cases[body.case]
+        case, moved = self.cases[body.case], self.manifests[body.leaf].cases
+        if body.op in ("hold", "decide") and case.opened not in moved:
+            moved.append(case.opened)
         if body.op == "hold":
             case.held, case.held_entries = index, body.entries
         elif body.op == "decide":

@@ -5,6 +5,7 @@ Each thing is read once, whatever the number of digests: manifests by leaf, entr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -18,6 +19,8 @@ from ledger.terms import Terms
 
 MAX_CLAIMS: Final = 100
 MAX_DEAD_CLAIMS: Final = 10
+MAX_OF_CREATOR: Final = 10
+"""Live claims that one creator has on one digest in an answer: more say nothing new."""
 MAX_GAP: Final = 32
 """Entries read in passing between two that are wanted, rather than asking the database again."""
 LIVE: Final = ("listed", "disputed", "withdrawing")
@@ -58,8 +61,8 @@ class Claims:
     def find(self, digests: Sequence[bytes], leaf: int | None = None) -> dict[bytes, list[ClaimFound]]:
         """Returns the public claims on each digest (in manifest `leaf` only, if given).
 
-        Live ones come first, at most 100, then at most 10 others, each group oldest first: what nobody listed never
-        hides what somebody did.
+        Live ones come first, at most 100 and 10 of one creator, then at most 10 others, each group oldest first: what
+        nobody listed never hides what somebody did.
 
         Raises:
             RefusedError: ``too-many``: more than 10,000 digests.
@@ -127,16 +130,18 @@ class Claims:
         """Returns what is shown of the matches of one digest: of each entry the first, live ones before others."""
         live: dict[Place, Match] = {}
         dead: dict[Place, Match] = {}
+        of_creator: Counter[str] = Counter()
         for match in matches:
-            if leaf not in (None, match.leaf):
-                continue
+            at = (match.leaf, match.entry)
             manifest = self._log.fold.manifests.get(match.leaf)
-            if manifest is None or hidden(manifest):
+            if leaf not in (None, match.leaf) or manifest is None or hidden(manifest) or at in live or at in dead:
                 continue
-            is_live = self._state(match, states) in LIVE
-            group, most = (live, MAX_CLAIMS) if is_live else (dead, MAX_DEAD_CLAIMS)
-            if len(group) < most:
-                group.setdefault((match.leaf, match.entry), match)
+            if self._state(match, states) not in LIVE:
+                if len(dead) < MAX_DEAD_CLAIMS:
+                    dead[at] = match
+            elif len(live) < MAX_CLAIMS and of_creator[manifest.by] < MAX_OF_CREATOR:
+                of_creator[manifest.by] += 1
+                live[at] = match
         return [*live.values(), *dead.values()]
 
     def _records(self, leaves: Iterable[int]) -> dict[int, ManifestRecord]:
@@ -172,5 +177,11 @@ class Claims:
 
 
 def hidden(manifest: ManifestState) -> bool:
-    """Returns whether the latest listing was not for the public; taking it off the list opens it to nobody."""
-    return manifest.visibility in ("invite", "private")
+    """Returns whether the latest listing was not for the public (taking it off the list opens it to nobody), or the
+    payload is erased: the leaf says so, also while the disk still holds it."""
+    return manifest.visibility in ("invite", "private") or is_erased(manifest)
+
+
+def is_erased(manifest: ManifestState) -> bool:
+    """Returns whether the latest review says that the payload is gone."""
+    return manifest.review is not None and manifest.review.outcome == "erased"

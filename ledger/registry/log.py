@@ -269,7 +269,9 @@ class Log:
                 if not isinstance(e, TrainmarkError):
                     _logger.exception("the log's writer failed")
                 self._fold_again()
-                self._stop(f"{str(e) or type(e).__name__}; start again to recover", batch)
+                # What a defect says of itself may name paths and values of this machine, and readers are strangers.
+                said = str(e) if isinstance(e, TrainmarkError) else type(e).__name__
+                self._stop(f"{said}; start again to recover", batch)
 
     def _fold_again(self) -> None:
         """Makes the fold anew of the published leaves; without them there is none, rather than one that is ahead."""
@@ -291,8 +293,7 @@ class Log:
             if index is None:
                 reason = self.fold.why_void(statement)
                 if reason is not None:
-                    code, _, text = reason.partition(": ")
-                    pending.answer.set_exception(RefusedError(text, code=code, field="statement"))
+                    pending.answer.set_exception(void_error(reason))
                     continue
                 index = places[statement.data] = self.fold.size
                 self.fold.add_statement(statement)
@@ -306,6 +307,8 @@ class Log:
             edge, tiles = append(self._edge, leaves)
             checkpoint = Checkpoint(self.origin, edge.size, edge.root)
             head = Head(edge.size, edge.root, sign_checkpoint(checkpoint, self._key))
+            if self.broken is not None:  # stopped meanwhile: nothing of this batch is there yet
+                raise self.broken
             self._entries.commit(old, head, leaves, tiles)
             self._tiles.write(tiles)
             self._tiles.write_checkpoint(head.note)
@@ -314,6 +317,12 @@ class Log:
         for index, waiting in taken.items():
             for pending in waiting:
                 pending.answer.set_result(Logged(index, self._head.size, self._head.note))
+
+
+def void_error(reason: str) -> RefusedError:
+    """Returns the refusal of a statement that would be void for a reason of ``Fold.why_void``."""
+    code, _, text = reason.partition(": ")
+    return RefusedError(text, code=code, field="statement")
 
 
 def _disagreement(message: str) -> ConflictError:

@@ -113,8 +113,8 @@ class _Codes:
 
     def append(self, position: int, leaf: int, own: _Own) -> None:
         assert position == len(self._starts)
-        self._starts.append(self._size)
         known, end = self._room(len(own.entries)), self._size + len(own.entries)
+        self._starts.append(self._size)
         known.words[:, self._size : end] = own.words.T
         known.leaves[self._size : end] = leaf
         known.entries[self._size : end] = own.entries

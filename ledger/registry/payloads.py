@@ -7,7 +7,7 @@ and text are two more.  Everything the catalog says of manifests, files and lice
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +44,14 @@ class Payload:
 def place_of(header: Header) -> str:
     """Returns the one place a header claims: creator, dataset, version and part."""
     return f"{header.creator_id}/{header.dataset_id}/{header.version}/{header.part}"
+
+
+def rival_at(header: Header, supersedes: Sequence[int], catalog: Catalog) -> ManifestRecord | None:
+    """Returns another payload at the place a header claims, unless it is superseded: one offer at a time."""
+    for other in catalog.manifests_at(place_of(header)):
+        if other.manifest != header.digest and other.leaf not in supersedes:
+            return other
+    return None
 
 
 def store(payload: Payload, blobs: BlobStore) -> bytes:
@@ -104,7 +112,7 @@ def rebuild(leaves: Iterable[ManifestState], blobs: BlobStore, catalog: Catalog,
     entered = []
     for leaf, header in headers:
         entries = roots.get((header.entries_root, header.entry_count))
-        if entries is None:
+        if entries is None or rival_at(header, leaf.supersedes, catalog) is not None:
             continue
         try:
             enter(load(leaf.manifest, entries, blobs), entries, leaf.index, now, catalog)

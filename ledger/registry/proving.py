@@ -1,14 +1,13 @@
 """Making proof bundles: which leaves, paths and anchors a claim needs (docs/format.md, section 6).
 
-Carried are the policies, the manifest leaf, what changed its state, the rivals' manifest leaves with their reviews, and
-of every key that signed any of these the leaves that added and revoked it.  Nothing is verified here: whoever gets a
-bundle verifies it.
+Carried are the policies, the manifest leaf, what changed its state, and of every key that signed any of these the
+leaves that added and revoked it.  Rivals are not carried: their leaves say nothing of a file without their headers and
+entries, and anybody may log many.  Nothing is verified here: whoever gets a bundle verifies it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from ledger.encoding import digest_encode
 from ledger.errors import NotFoundError
@@ -21,9 +20,6 @@ from ledger.registry.service import Registry
 from ledger.state import Fold
 from ledger.statements import parse_statement
 
-MAX_RIVALS: Final = 20
-MAX_RIVAL_LEAVES: Final = 64
-
 
 def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
     """Returns the proof bundle of a claim on `digest`: in manifest `leaf`, else of the oldest live one.
@@ -31,12 +27,10 @@ def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
     Raises:
         NotFoundError: no public claim on that digest.
     """
-    claims = registry.claims([digest])[digest]
-    chosen = claims if leaf is None else registry.claims([digest], leaf)[digest]
+    chosen = registry.claims([digest], leaf)[digest]
     if not chosen:
         raise NotFoundError(f"no public claim on {digest_encode(digest)}")
     best = min(chosen, key=lambda c: (c.state not in LIVE, c.match.leaf))
-    rivals = [c.match.leaf for c in claims if c.match.leaf != best.match.leaf]
     kind = best.entry.kind_of(digest)
     assert kind is not None
     claim = Claim(
@@ -48,23 +42,9 @@ def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
         best.match.leaf,
     )
     head = registry.log.head
-    indices = _with_rivals(registry, best.match.leaf, rivals[:MAX_RIVALS], head.size)
+    indices = carried_indices(registry, [best.match.leaf], head.size)
     leaves = carry(registry, indices, head.size)
     return format_proof(digest, kind, claim, head.note, leaves, carry_anchors(registry, best.match.leaf, head.size))
-
-
-def _with_rivals(registry: Registry, leaf: int, rivals: Iterable[int], size: int) -> list[int]:
-    """Returns what a proof of `leaf` carries, and of its rivals as much as leaves it a proof.
-
-    Whoever has more keys and cases than fit is left out: else anybody could log so many that no proof can be read.
-    """
-    chosen = [leaf]
-    indices = carried_indices(registry, chosen, size)
-    for rival in rivals:
-        more = carried_indices(registry, [*chosen, rival], size)
-        if len(more) - len(indices) <= MAX_RIVAL_LEAVES:
-            chosen, indices = [*chosen, rival], more
-    return indices
 
 
 def carried_indices(registry: Registry, manifests: Iterable[int], size: int, extra: Iterable[int] = ()) -> list[int]:
@@ -94,9 +74,7 @@ def _about(fold: Fold, manifests: Iterable[int]) -> set[int]:
         todo += _successors(fold, leaf)
         for opened in state.cases:
             case = fold.cases[opened]
-            moves = {i for i in (case.held, case.decided) if i is not None}
-            if moves:  # a case that is only opened changes nothing, and anybody may open thousands
-                indices |= {opened, *moves}
+            indices |= {i for i in (opened, case.held, case.decided) if i is not None}
     return indices
 
 

@@ -63,12 +63,12 @@ class Reviews:
         """Returns the codes of all manifests entered so far; the first call reads them."""
         with self._reading:
             if self._look_alikes is None:
-                self._look_alikes = LookAlikes()
-                before: int | None = None
+                look_alikes, before = LookAlikes(), None
                 while page := self._catalog.manifests(before, 100):
                     for record in page:
-                        self._look_alikes.add(record.leaf, self._entries_of(record.leaf))
+                        look_alikes.add(record.leaf, self._entries_of(record.leaf))
                     before = page[-1].leaf
+                self._look_alikes = look_alikes  # whole, or an error of the store would leave a part that counts as all
             return self._look_alikes
 
     def decide(self, record: ManifestRecord) -> Decision:

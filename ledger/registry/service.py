@@ -23,9 +23,9 @@ from ledger.manifests import Entry, Header, parse_entry, parse_manifest, read_he
 from ledger.merkle import Tree, leaf_hashes
 from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
-from ledger.registry.claims import ClaimFound, Claims, hidden
+from ledger.registry.claims import ClaimFound, Claims, hidden, is_erased
 from ledger.registry.listing import RULES_DIGEST, Decision, decide
-from ledger.registry.log import Log, Logged
+from ledger.registry.log import Log, Logged, void_error
 from ledger.registry.reviews import Reviews
 from ledger.registry.turns import Turns
 from ledger.statements import (
@@ -49,6 +49,8 @@ from ledger.terms import Terms, parse_terms, verify_text
 CREATORS_SAY: Final = (KeyAddBody, KeyRevokeBody, ManifestBody, WithdrawBody, DisputeBody, TrainingBody, RecordBody)
 REGISTRY_SAYS: Final = (KeyAddBody, KeyRevokeBody, ReviewBody, DisputeBody, IdentityBody, PolicyBody, RecordBody)
 DAY: Final = 86_400
+ENTRY_TREES: Final = 16
+"""Trees of entries that are kept, of up to 100,000 entries and some 20 MB each."""
 MAX_KEYS: Final = 64
 MAX_RECOVERED_KEYS: Final = 128
 
@@ -67,7 +69,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The acknowledgment of a publication: logged for ever, and what the review said (None: it waits for a person)."""
+    """The acknowledgment of a publication: logged for ever, and what the rules say of it (``wait``: a person will)."""
 
     logged: Logged
     manifest: bytes
@@ -95,7 +97,7 @@ class Registry:
         self.entropy = entropy
         self.log = Log(identity.origin, identity.log_key, entries, tiles)
         self.turns = Turns()
-        self._entry_tree = lru_cache(maxsize=64)(self._make_entry_tree)
+        self._entry_tree = lru_cache(maxsize=ENTRY_TREES)(self._make_entry_tree)
         self._terms = lru_cache(maxsize=1024)(self._read_terms)
         self._header = lru_cache(maxsize=4096)(_read_header)
         self._claims = Claims(self.log, catalog, self.header, self._terms)
@@ -140,13 +142,13 @@ class Registry:
         """Enters logged payloads the catalog lacks, erases what is erased, and reviews what a rule decides."""
         with self.log.fold_lock:
             leaves = list(self.log.fold.manifests.values())
-        missing = [m for m in leaves if self.catalog.manifest(m.index) is None and not _erased(m.review)]
+        missing = [m for m in leaves if self.catalog.manifest(m.index) is None and not is_erased(m)]
         entered = payloads.rebuild(missing, self.blobs, self.catalog, self.clock())
         for index in entered:
             self.reviews.entered(index, self.all_entries(index))
         for leaf in leaves:
             record = self.catalog.manifest(leaf.index)
-            if record is not None and _erased(leaf.review):
+            if record is not None and is_erased(leaf):
                 self._erase(record)
             elif record is not None and leaf.review is None:
                 self.reviews.by_rule(record, self.all_entries(leaf.index))
@@ -202,24 +204,31 @@ class Registry:
     def _check_place(self, header: Header, statement: Statement) -> None:
         assert isinstance(statement.body, ManifestBody)
         with self.log.fold_lock:
-            for leaf in self.log.fold.by_digest.get(header.digest, ()):
-                known = self.log.fold.manifests[leaf]
-                if known.by == header.creator_id and _erased(known.review):
-                    raise RefusedError(f"leaf {leaf}, this manifest, was erased", code="erased", field="manifest")
+            leaf = self.log.fold.leaf_of.get((header.digest, header.creator_id))
+            if leaf is None:
+                self._check_void(statement)
+            elif is_erased(self.log.fold.manifests[leaf]):
+                raise RefusedError(f"leaf {leaf}, this manifest, was erased", code="erased", field="manifest")
             for leaf in statement.body.supersedes:
                 old = self.log.fold.manifests.get(leaf)
                 if old is None or old.by != header.creator_id:
                     raise RefusedError(
                         f"leaf {leaf} is not an earlier manifest of this creator", code="void", field="supersedes"
                     )
-        for other in self.catalog.manifests_at(payloads.place_of(header)):
-            if other.manifest != header.digest and other.leaf not in statement.body.supersedes:
-                raise ConflictError(
-                    f"leaf {other.leaf} is another manifest of this dataset, version and part; "
-                    f"give it a new version, or supersede that leaf",
-                    code="version-conflict",
-                    field="header.version",
-                )
+        other = payloads.rival_at(header, statement.body.supersedes, self.catalog)
+        if other is not None:
+            raise ConflictError(
+                f"leaf {other.leaf} is another manifest of this dataset, version and part; "
+                f"give it a new version, or supersede that leaf",
+                code="version-conflict",
+                field="header.version",
+            )
+
+    def _check_void(self, statement: Statement) -> None:
+        """Refuses what the log would refuse, before anything is stored for it."""
+        reason = self.log.fold.why_void(statement)
+        if reason is not None:
+            raise void_error(reason)
 
     def speak(self, data: bytes, subject: str) -> Logged:
         """Logs any statement that `subject` may make: creators their own, the registry its reviews and decisions.
@@ -244,11 +253,12 @@ class Registry:
         return logged
 
     def _turn_of(self, statement: Statement) -> AbstractContextManager[None]:
-        """Whose manifests a statement is about: its creator's; an erasure may concern what others share."""
+        """Whose turn a statement is: what the registry says of a manifest is its creator's, an erasure may concern what
+        others share, and all else is the speaker's: nobody takes a turn of somebody else."""
         body = statement.body
         if isinstance(body, ReviewBody) and body.outcome == "erased":
             return self.turns.of_all()
-        if isinstance(body, WithdrawBody | ReviewBody | DisputeBody):
+        if statement.by == self.identity.did and isinstance(body, ReviewBody | DisputeBody):
             with self.log.fold_lock:
                 manifest = self.log.fold.manifests.get(body.leaf)
             if manifest is not None:
@@ -360,8 +370,12 @@ class Registry:
         return entries
 
     def entry_path(self, leaf: int, entry: int) -> tuple[bytes, ...]:
-        """Returns the path of an entry to its header's root."""
-        return tuple(self._entry_tree(leaf).inclusion_proof(entry))
+        """Returns the path of an entry to its header's root. Raises NotFoundError when the payload is gone."""
+        try:
+            return tuple(self._entry_tree(leaf).inclusion_proof(entry))
+        except ValueError as e:
+            self._entry_tree.cache_clear()  # it was read while it was being erased
+            raise NotFoundError(f"no entry {entry} of manifest leaf {leaf}") from e
 
     def _make_entry_tree(self, leaf: int) -> Tree:
         data: list[bytes] = []
@@ -372,7 +386,3 @@ class Registry:
 
 def _read_header(data: bytes) -> Header:
     return read_header(parse(data, "header", payloads.MAX_HEADER_BYTES))
-
-
-def _erased(review: ReviewBody | None) -> bool:
-    return review is not None and review.outcome == "erased"

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from ledger.canonical import Object
+from ledger.errors import BackendError
 from ledger.ports import MAX_COPIES
 from ledger.proof import verify_proof
-from ledger.registry.claims import MAX_DEAD_CLAIMS
+from ledger.registry.claims import MAX_DEAD_CLAIMS, MAX_OF_CREATOR
 from ledger.registry.proving import prove
-from tests.simulator import Library, World, dispute_body, entry, key
+from ledger.store.memory import MemoryCatalog
+from tests.simulator import Library, World, digest, dispute_body, entry, key
 
 
 @pytest.fixture
@@ -44,7 +47,8 @@ def test_many_copies_of_one_file_are_few_claims(world: World) -> None:
     leaf = world.publish(Library.of(key("eva"), copies)).logged.index
     found = item.provenance_hash
     claims = world.registry.claims([found])[found]
-    assert [(c.match.leaf, c.match.entry) for c in claims] == [(leaf, n) for n in range(MAX_COPIES)]
+    assert len(world.catalog.find([found])[found]) == MAX_COPIES
+    assert [(c.match.leaf, c.match.entry) for c in claims] == [(leaf, n) for n in range(MAX_OF_CREATOR)]
     assert world.publish(Library.of(key("bob"), [item])).decision.outcome == "wait"
 
 
@@ -64,8 +68,8 @@ def test_all_claims_are_the_same_one_by_one_and_together(world: World) -> None:
     digests = [d for name in [*names, "ended", "nobody's"] for _, d in entry(name).digests]
     together = world.registry.claims(digests)
     assert list(together) == digests
-    for digest in digests:
-        assert together[digest] == world.registry.claims([digest])[digest]
+    for wanted in digests:
+        assert together[wanted] == world.registry.claims([wanted])[wanted]
     states = {(c.match.leaf, c.match.entry): (c.state, c.contested) for found in together.values() for c in found}
     assert {leaf for leaf, _ in states} == {mine, theirs, ended}
     for n in range(len(names)):
@@ -83,3 +87,31 @@ def test_a_claim_in_one_manifest_only(world: World) -> None:
     for leaf, number in ((first, 0), (second, 1)):
         assert [(c.match.leaf, c.match.entry) for c in world.registry.claims([found], leaf)[found]] == [(leaf, number)]
     assert world.registry.claims([found], 0)[found] == []
+
+
+class CatalogThatFailsOnce(MemoryCatalog):
+    """A catalog that is locked once, when the entries of a manifest are read."""
+
+    fails_at: int | None = None
+
+    def entries(self, leaf: int, start: int, limit: int) -> list[bytes]:
+        if leaf == self.fails_at:
+            self.fails_at = None
+            raise BackendError("the database was locked", code="locked")
+        return super().entries(leaf, start, limit)
+
+
+def test_a_store_that_fails_once_turns_no_rule_off() -> None:
+    catalog = CatalogThatFailsOnce()
+    world = World(catalog=catalog)
+    try:
+        code: Object = {"dhash": None, "iscc": digest("code").hex(), "pdq": None}
+        leaf = world.publish(Library.of(key("eva"), [entry("mine", fingerprints=code)])).logged.index
+        world.reopen()
+        alike = Library.of(key("bob"), [entry("theirs", fingerprints=code)])
+        catalog.fails_at = leaf
+        with pytest.raises(BackendError):
+            world.publish(alike)
+        assert world.publish(alike).decision.outcome == "wait"
+    finally:
+        world.close()

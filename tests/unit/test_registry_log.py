@@ -94,7 +94,8 @@ def test_whatever_is_raised_everybody_gets_an_answer(log: Log, disk: Disk, raise
         waiting: list[Future[object]] = [threads.submit(log.append, record(n)) for n in range(8)]
         disk.commits_again.set()
         for future in waiting:
-            assert (str(raised) or "MemoryError") in refused(future).message
+            said = str(raised) if isinstance(raised, BackendError) else type(raised).__name__
+            assert said in refused(future).message
     with pytest.raises(BackendError):
         log.append(record(9))
     assert (log.head.size, log.fold.size, disk.head()) == (1, 1, log.head)

@@ -153,7 +153,7 @@ def test_what_only_the_registry_answers_for() -> None:
     result = verify_token_bundle(GOOD, TRUST, vectors.NOW)
     assert about(result.not_checked, "their terms permit this")
     assert about(result.asserted, "no policy is left out")
-    assert about(result.asserted, "no leaf revoked a signing key")
+    assert about(result.asserted, "no leaf left out revoked a signing key")
     assert not about(result.not_checked, "does not know")
 
 
