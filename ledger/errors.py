@@ -17,6 +17,8 @@ what would be right.  Adapters turn foreign errors into :class:`BackendError` at
 
 from __future__ import annotations
 
+from unicodedata import is_normalized
+
 SHOWN_CHARS = 60
 
 
@@ -70,6 +72,16 @@ class BackendError(TrainmarkError):
 
 
 def shown(value: object) -> str:
-    """Returns `value` as a message may show it: one line, at most ``SHOWN_CHARS`` characters."""
-    text = ascii(value) if not isinstance(value, bytes) else f"{len(value)} bytes"
+    """Returns `value` as a message may show it: one line, at most ``SHOWN_CHARS`` characters, see :func:`escaped`."""
+    text = escaped(value) if not isinstance(value, bytes) else f"{len(value)} bytes"
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}… ({len(text)} characters)"
+
+
+def escaped(value: object) -> str:
+    """Returns the ``repr`` of `value`, in which letters and signs of any script stand as they are.
+
+    Controls, direction marks, line ends, other invisible characters and halves of surrogate pairs are escaped; where
+    the text is not in NFC, so that it may look like another one, all that is not ASCII.
+    """
+    text = repr(value)
+    return text if is_normalized("NFC", text) else ascii(value)

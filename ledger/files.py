@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
+from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError, escaped
 
 TEMPORARY: Final = ".trainmark.tmp"
 """The one temporary name in a folder; its writer holds the folder's lock, so a left-over one is dead."""
@@ -25,8 +25,8 @@ SHOWN_PATH_CHARS: Final = 160
 
 
 def shown_path(path: Path | str) -> str:
-    """Returns a path as a message may show it: escaped, and of a long one the end, where the name is."""
-    text = ascii(str(path))
+    """Returns a path as a message may show it: escaped, and of a long one the end, with the name."""
+    text = escaped(str(path))
     return text if len(text) <= SHOWN_PATH_CHARS else f"'…{text[-SHOWN_PATH_CHARS:]}"
 
 

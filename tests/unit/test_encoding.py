@@ -252,4 +252,20 @@ def test_time_out_of_range(seconds: int) -> None:
 def test_what_a_message_shows_is_short_and_plain(value: object) -> None:
     text = shown(value)
     assert len(text) <= SHOWN_CHARS + 30
-    assert all(" " <= c <= "~" for c in text.replace("…", ""))
+    assert text.isprintable()
+
+
+@pytest.mark.parametrize("text", ["© Jörg Möller", "Ελένη", "写真家", "محمد"])
+def test_a_message_shows_letters_and_signs_as_they_are(text: str) -> None:
+    assert shown(text) == f"'{text}'"
+
+
+def test_a_message_shows_what_is_composed_another_way_in_escapes() -> None:
+    assert shown("cafe\u0301") == r"'cafe\u0301'"
+
+
+@pytest.mark.parametrize(
+    "c", ["\n", "\x1b", "\x9b", "\u061c", "\u200e", "\u202e", "\u2028", "\u2069", "\ufeff", "\ud800"]
+)
+def test_a_message_shows_no_control_and_no_direction_mark(c: str) -> None:
+    assert (c in shown(f"a{c}b"), shown(f"a{c}b")[:3]) == (False, "'a\\")

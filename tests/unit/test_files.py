@@ -17,6 +17,7 @@ from tests.support.process import COMMAND, environment
 
 def test_a_long_path_is_shown_by_its_end() -> None:
     assert shown_path("a\n.jpg") == r"'a\n.jpg'"
+    assert shown_path("Küste\u202e.jpg") == r"'Küste\u202e.jpg'"
     shown = shown_path("x" * 300 + "/name.jpg")
     assert len(shown) < 170
     assert shown.endswith("x/name.jpg'")
