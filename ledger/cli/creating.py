@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -303,7 +304,14 @@ def _license_lines(terms: Terms) -> list[str]:
     type=click.Choice(["refuse", "sidecar"]),
     default="refuse",
     show_default=True,
-    help="A file that names somebody else's rights: refuse, or leave it as it is and write a sidecar.",
+    help="A file that names somebody else's rights: refuse stops and signs nothing, sidecar leaves the file's rights as"
+    " they are and puts yours beside it.",
+)
+@click.option(
+    "--also-known-as",
+    multiple=True,
+    metavar="NAME",
+    help="Another name of yours, as your camera or editor writes it; may be given again.",
 )
 @click.option("--keep-private", is_flag=True, help="Keep GPS, serial numbers and owner names in the published copies.")
 @home_option
@@ -319,6 +327,7 @@ def manifest(
     privacy: str,
     tier: str,
     on_conflict: Literal["refuse", "sidecar"],
+    also_known_as: tuple[str, ...],
     keep_private: bool,
     home: Path,
     as_json: bool,
@@ -337,7 +346,7 @@ def manifest(
         attribution_text(profile.name, profile.did, terms.license_id, profile.attribution_url),
     )
     declared = Declaration(rights, release, read_privacy(privacy), tier)
-    with progress("tagging") as report:
+    with progress("tagging") as report, _conflicts_explained():
         built = build_manifest(
             folder,
             output,
@@ -349,6 +358,7 @@ def manifest(
             declared=declared,
             clock=lambda: int(time.time()),
             entropy=os.urandom,
+            also_known_as=also_known_as,
             on_conflict=on_conflict,
             keep_private=keep_private,
             progress=report,
@@ -373,6 +383,24 @@ def manifest(
         *(f"{path}: not examined for private data" for path in built.not_examined),
     ]
     emit(as_json, value, lines)
+
+
+@contextmanager
+def _conflicts_explained() -> Iterator[None]:
+    """Says behind the files that name somebody else which options there are."""
+    try:
+        yield
+    except ConflictError as e:
+        if e.code != "rights_conflict":
+            raise
+        raise ConflictError(
+            f"{e.message}\n"
+            "They name somebody else, and nothing was written. If it is another name of yours, give it with"
+            " --also-known-as NAME. With --on-conflict sidecar such a file keeps what it says, and your metadata lies"
+            " beside it; with --on-conflict refuse, the default, nothing is signed. Or move these files away.",
+            code=e.code,
+            field=e.field,
+        ) from e
 
 
 def read_privacy(text: str) -> dict[str, str]:

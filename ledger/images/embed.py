@@ -11,8 +11,9 @@ sign the XMP too.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from ledger.errors import ConflictError, VerificationError, shown
 from ledger.images import xmp
@@ -28,14 +29,24 @@ _HOLDERS = (
     *("dc:creator", "dc:rights", "xmpRights:Owner", "Exif:Artist", "Exif:Copyright"),
     *("IPTC:By-line", "IPTC:CopyrightNotice", "PNG:Author", "PNG:Copyright"),
 )
+# Where a name stands, alone or in a notice: the creator's own is no conflict, in whatever way it is written.
+_NAMES = (*_HOLDERS, "photoshop:Credit", "IPTC:Credit", "plus:LicensorName")
+_MAX_NOTICE = 1_024
+_NOTICE = (
+    r"(?:[\s.,;:|/()\[\]<>\"'*_\N{EN DASH}\N{EM DASH}\N{COPYRIGHT SIGN}-]"
+    r"|\(c\)|\bcopyright\b|\bby\b|\ball\s+rights\s+reserved\b|\b(?:19|20)[0-9][0-9]\b)*"
+)
 _VOCABULARY = (
     *("plus:DataMining", "plus:ModelReleaseStatus", "plus:PropertyReleaseStatus"),
     "Iptc4xmpExt:DigitalSourceType",
 )
 
 
-def embed(data: bytes, rights: Rights, *, decided: Collection[str] = ()) -> bytes:
+def embed(data: bytes, rights: Rights, *, also_known_as: Collection[str] = (), decided: Collection[str] = ()) -> bytes:
     """Returns `data`, a JPEG, PNG or WebP file, with `rights` in its XMP.
+
+    A name in the file that is the creator's, or one of `also_known_as`, is no other value: see
+    :func:`is_own_name`.
 
     `decided` names the properties (``dc:creator``, ``Exif:Artist``…) whose differing value in the file a
     person has seen and settled: XMP ones are replaced, those of Exif, IPTC and PNG texts stay as they are.
@@ -49,7 +60,7 @@ def embed(data: bytes, rights: Rights, *, decided: Collection[str] = ()) -> byte
     """
     picture = open_picture(data, writing=True)
     rdf = picture.xmp()
-    _refuse_conflicts(xmp.read(rdf), picture.claims(), rights, decided)
+    _refuse_conflicts(xmp.read(rdf), picture.claims(), rights, also_known_as, decided)
     xmp.merge(rdf, rights)
     result = picture.with_xmp(rdf)
     _check(picture, result, rights)
@@ -78,9 +89,14 @@ def read_rights(data: bytes) -> dict[str, str]:
 
 
 def _refuse_conflicts(
-    found: dict[str, list[str]], claims: dict[str, list[str]], rights: Rights, decided: Collection[str]
+    found: dict[str, list[str]],
+    claims: dict[str, list[str]],
+    rights: Rights,
+    also_known_as: Collection[str],
+    decided: Collection[str],
 ) -> None:
     wanted = xmp.values(rights)
+    names = (rights.creator_name, *also_known_as)
     beside = {
         "xmpRights:Owner": rights.creator_name,
         "Exif:Artist": rights.creator_name,
@@ -100,16 +116,35 @@ def _refuse_conflicts(
             continue
         if name.startswith("trainmark:") and name != "trainmark:creator_id" and "trainmark:creator_id" in found:
             continue  # follows from the creator_id, which is compared itself
-        if any(_plain(name, text) != _plain(name, value) for text in texts):
+        others = [text for text in texts if _plain(name, text) != _plain(name, value)]
+        if any(name not in _NAMES or not is_own_name(text, names) for text in others):
             conflicts.append((name, texts, value))
     if conflicts:
         name, texts, value = conflicts[0]
-        others = f"; also {', '.join(other for other, _, _ in conflicts[1:])}" if conflicts[1:] else ""
+        further = f"; also {', '.join(other for other, _, _ in conflicts[1:])}" if conflicts[1:] else ""
         raise ConflictError(
-            f"the file says {shown('; '.join(texts))}, to be written is {shown(value)}; a person decides{others}",
+            f"the file says {shown('; '.join(texts))}, to be written is {shown(value)}{further}",
             code="rights_conflict",
             field=name,
         )
+
+
+def is_own_name(text: str, names: Iterable[str]) -> bool:
+    """Tells whether `text` is one of `names`, alone or in a notice, and nothing more (docs/format.md, section 2).
+
+    A notice has before and behind the name only white space, punctuation, years, ``©``, ``(c)``,
+    ``copyright``, ``by`` and ``all rights reserved``.  Case does not count; a further name, ``&`` or ``and``, and a
+    letter that only looks alike do.
+    """
+    if len(text) > _MAX_NOTICE:
+        return False
+    line = _folded(text)
+    words = (r"\s+".join(map(re.escape, name.split())) for name in map(_folded, names))
+    return any(re.fullmatch(f"{_NOTICE}{name}{_NOTICE}", line) for name in words if name)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def _check(before: Picture, result: bytes, rights: Rights) -> None:

@@ -69,6 +69,7 @@ def build_manifest(
     clock: Clock,
     entropy: Entropy,
     declared_by_path: Mapping[str, Declaration] | None = None,
+    also_known_as: Collection[str] = (),
     on_conflict: Literal["refuse", "sidecar"] = "refuse",
     decided: Collection[str] = (),
     keep_private: bool = False,
@@ -79,8 +80,9 @@ def build_manifest(
 ) -> Built:
     """Builds the library of all works in `folder` in `out_dir`, signed by `key` for `creator`.
 
-    `declared` holds for each file that `declared_by_path` does not name.  `on_conflict` ``sidecar`` leaves the rights
-    in a file as they are and puts ours beside it; `decided` names properties whose differing values a person has
+    `declared` holds for each file that `declared_by_path` does not name.  `also_known_as` are further names of the
+    creator, as files have them.  `on_conflict` ``sidecar`` leaves the rights in a file as they are and puts ours beside
+    it; `decided` names properties whose differing values a person has
     settled (``ledger.images.embed``).  `keep_private` leaves location and serial numbers in the copies.  `workers`
     threads prepare files, each with a decoding process.  `progress` counts two steps for each file: its copy, and its
     attribution manifest.
@@ -102,7 +104,7 @@ def build_manifest(
         raise MalformedError(f"expected 1 to {MAX_WORKERS}, found {shown(workers)}", field="workers")
     folder, out_dir = _resolved(folder, "folder"), _resolved(out_dir, "out")
     _check_places(folder, out_dir)
-    tags = Tags(creator, terms, description.required_attribution_text, decided)
+    tags = Tags(creator, terms, description.required_attribution_text, also_known_as, decided)
     with ExitStack() as stack:
         place = stack.enter_context(staging(out_dir))
         if out_dir.is_dir():

@@ -17,7 +17,7 @@ from ledger.files import read_file, shown_path
 from ledger.images.worker import Worker
 from ledger.library.journal import Journal
 from ledger.library.progress import Steps
-from ledger.library.source import MAX_FILE_BYTES, SIDECAR_SUFFIX, Work, refusal
+from ledger.library.source import MAX_FILE_BYTES, SIDECAR_SUFFIX, Work, listed, refusal
 from ledger.library.staging import write
 from ledger.library.tagging import Declaration, Record, Tags, tag
 from ledger.manifests import Entry, read_entry
@@ -44,10 +44,7 @@ class RightsConflictError(ConflictError):
     code = "rights_conflict"
 
     def __init__(self, conflicts: tuple[Conflict, ...]) -> None:
-        lines = [f"{shown_path(c.path)}: {c.property}: {c.message}" for c in conflicts[:20]]
-        if len(conflicts) > 20:
-            lines.append(f"and {len(conflicts) - 20} more")
-        super().__init__("; ".join(lines), field="files")
+        super().__init__(listed((c.path, f"{c.property}: {c.message}") for c in conflicts), field="files")
         self.conflicts = conflicts
 
 

@@ -180,10 +180,15 @@ def _problem(work: Work, keys: dict[str, str]) -> str | None:
     return None
 
 
-def refusal(problems: Iterable[tuple[str, str]]) -> MalformedError:
+def refusal(problems: Collection[tuple[str, str]]) -> MalformedError:
     """Returns one error that names the files and what is wrong with each; beyond twenty it counts."""
+    return MalformedError(listed(problems), field="files" if len(problems) > 1 else "file")
+
+
+def listed(problems: Iterable[tuple[str, str]]) -> str:
+    """Returns files and what is told of each, one a line; beyond twenty it counts."""
     found = sorted(problems)
     lines = [f"{shown_path(path)}: {problem}" for path, problem in found[:_NAMED]]
     if len(found) > _NAMED:
         lines.append(f"and {len(found) - _NAMED} more")
-    return MalformedError("; ".join(lines), field="files" if len(found) > 1 else "file")
+    return lines[0] if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)

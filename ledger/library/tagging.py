@@ -76,10 +76,13 @@ class Tags:
     creator: Profile
     terms: Terms
     attribution_text: str
+    also_known_as: Collection[str] = ()
     decided: Collection[str] = ()
 
     def __post_init__(self) -> None:
         text.line(self.attribution_text, "required_attribution_text")
+        for name in self.also_known_as:
+            text.line(name, "also_known_as")
 
     def rights(self, provenance_hash: bytes, declared: Declaration) -> Rights:
         """Returns the rights that are written into a file or beside it."""
@@ -179,7 +182,7 @@ def tag(
     if examined:
         published, stripped = strip_private(data)
     try:
-        published = embed(published, rights, decided=tags.decided)
+        published = embed(published, rights, also_known_as=tags.also_known_as, decided=tags.decided)
     except RefusedError as e:
         if e.code != "unsupported-media":
             raise

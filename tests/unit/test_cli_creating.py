@@ -13,7 +13,7 @@ from ledger.cli.creating import read_privacy
 from ledger.encoding import digest_encode, sha256
 from ledger.library.creator import load_key, load_profile
 from tests.reference import documents
-from tests.support.pictures import jpeg, png, with_png_chunks
+from tests.support.pictures import exif_block, exif_segment, jpeg, png, with_png_chunks, with_segments
 from tests.support.process import Said, call, environment
 
 MADE = ("creator.json", "recovery.json", "recovery.key.pem", "signing.key.pem")
@@ -351,6 +351,40 @@ def test_somebody_elses_rights_are_refused_or_left_alone(creator: Path) -> None:
     assert beside.code == 0
     assert beside.value["conflicts"][0]["path"] == "a.png"
     assert Path("stolen/a.png").read_bytes() == (taken / "a.png").read_bytes()
+
+
+def camera_jpeg(seed: int, name: str) -> bytes:
+    """A picture as a camera leaves it that was told its owner's name."""
+    block = exif_block(artist=name.encode(), copyright=f"(c) {name}".encode())
+    return with_segments(jpeg(seed=seed), exif_segment(block))
+
+
+def test_the_creators_own_camera_is_no_stranger(creator: Path) -> None:
+    (creator / "own.jpg").write_bytes(camera_jpeg(21, "Ada Lens"))
+    (creator / "studio.jpg").write_bytes(camera_jpeg(22, "Lens Studio"))
+    refused = make()
+    assert (refused.code, refused.out) == (3, "")
+    assert "'studio.jpg': Exif:Artist: the file says 'Lens Studio', to be written is 'Ada Lens'" in refused.err
+    assert "'own.jpg'" not in refused.err
+    assert not Path("out").exists()
+    known = make("--also-known-as", "Lens Studio", "--json")
+    assert (known.code, known.value["conflicts"]) == (0, [])
+    assert make("--also-known-as", "Lens\nStudio", out="other").code == 2
+
+
+def test_files_with_other_rights_are_listed_one_a_line_with_the_choices(creator: Path) -> None:
+    for number in range(22):
+        (creator / f"{number:02}.jpg").write_bytes(camera_jpeg(number, "Jörg"))
+    said = make()
+    lines = said.err.splitlines()
+    named = [line for line in lines if "the file says" in line]
+    assert named[0] == (
+        "  '00.jpg': Exif:Artist: the file says 'Jörg', to be written is 'Ada Lens'; also Exif:Copyright"
+    )
+    assert (said.code, len(named), lines[21]) == (3, 20, "  and 2 more")
+    for option in ("--also-known-as NAME", "--on-conflict sidecar", "--on-conflict refuse"):
+        assert option in lines[22]
+    assert lines[22].endswith("[rights_conflict]")
 
 
 @pytest.mark.parametrize("kind", ["manifest", "attribution"])

@@ -11,7 +11,7 @@ import pytest
 from ledger.errors import ConflictError, MalformedError, RefusedError
 from ledger.images import jpeg, xmp
 from ledger.images.content import content_hash
-from ledger.images.embed import Rights, embed, read_rights, sidecar
+from ledger.images.embed import Rights, embed, is_own_name, read_rights, sidecar
 from ledger.images.picture import open_picture
 from tests.support import decoders
 from tests.support import pictures as p
@@ -182,6 +182,112 @@ def test_equal_values_are_no_conflict_in_whatever_form() -> None:
         p.photoshop_segment(byline="Ada Lens", copyright=line, credit=p.RIGHTS["credit"]),
     )
     assert xmp.values(RIGHTS).items() <= read_rights(embed(data, RIGHTS)).items()
+
+
+OWN = (
+    "Sam Example",
+    "SAM  EXAMPLE",
+    "© Sam Example",
+    "(c) Sam Example",
+    "(C) 2019-2026 Sam Example. All rights reserved.",
+    "Copyright © 2026 by Sam Example",
+    "Copyright Sam Example 2026, All Rights Reserved",
+    "Sam Example, 2026",
+)
+OTHERS = (
+    "Other Person",
+    "Sam Example and Other Person",
+    "Sam Example & Other Person",
+    "Sam Example & Co",
+    "Sam Example Photography",
+    "Not Sam Example",
+    "Sam",
+    "© 2026",
+    "",
+    "Copyright",
+    "Sam Examples",
+    "Sam Example 77",
+    "2026Sam Example",
+    "S\u0430m Example",  # a Cyrillic letter
+    "Sam\u200bExample",
+    "Sam Example\u202e",
+    "Sam Example" + 2000 * " ",
+)
+
+
+@pytest.mark.parametrize("text", OWN)
+def test_a_name_in_a_notice_is_still_the_name(text: str) -> None:
+    assert is_own_name(text, ["Sam Example"])
+    assert is_own_name(text.replace("Sam", "Jo\u0308rg").replace("SAM", "JÖRG"), ["Sam", "Jörg Example"])
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_any_other_word_is_somebody_else(text: str) -> None:
+    assert not is_own_name(text, ["Sam Example"])
+    assert not is_own_name(text, [])
+
+
+def test_a_name_of_notice_words_is_the_name() -> None:
+    assert is_own_name("(c) 2020 Studio 2000", ["Studio 2000"])
+    assert not is_own_name("(c) 2020 Studio 2001", ["Studio 2000"])
+    assert is_own_name("Copyright Bureau", ["Copyright Bureau"])
+
+
+def with_notices(name: str) -> dict[str, bytes]:
+    """Files that name the same person wherever a name can stand, as cameras and editors write it."""
+    notice = f"(c) 2024 {name}"
+    block = p.exif_block(artist=name.encode(), copyright=notice.encode())
+    elements = (
+        f"<dc:creator><rdf:Seq><rdf:li>{name}</rdf:li></rdf:Seq></dc:creator>"
+        f"<xmpRights:Owner><rdf:Bag><rdf:li>{name}</rdf:li></rdf:Bag></xmpRights:Owner>"
+    )
+    packet = p.packet(elements, f'dc:rights="{notice}" photoshop:Credit="{name}"')
+    return {
+        "jpeg": p.with_segments(
+            p.jpeg(),
+            p.exif_segment(block),
+            p.xmp_segment(packet),
+            p.photoshop_segment(byline=name, copyright=notice, credit=name),
+        ),
+        "png": p.with_png_chunks(
+            p.png(),
+            (b"eXIf", block),
+            (b"tEXt", f"Author\0{name}".encode()),
+            (b"tEXt", f"Copyright\0{notice}".encode()),
+            (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet),
+        ),
+        "webp": p.webp(exif=block),
+    }
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_the_creators_own_notices_are_no_conflict(kind: str) -> None:
+    data = with_notices(RIGHTS.creator_name.upper())[kind]
+    before, after = read_rights(data), read_rights(embed(data, RIGHTS))
+    assert xmp.values(RIGHTS).items() <= after.items()
+    outside = {name for name in before if name.startswith(("Exif:", "IPTC:", "PNG:"))} | {"xmpRights:Owner"} & set(
+        before
+    )
+    assert {name: after[name] for name in outside} == {name: before[name] for name in outside}
+    assert len(outside) >= 2
+    known = embed(with_notices("A. Lens Photography")[kind], RIGHTS, also_known_as=["A. Lens Photography"])
+    assert xmp.values(RIGHTS).items() <= read_rights(known).items()
+    with pytest.raises(ConflictError):
+        embed(with_notices("A. Lens Photography")[kind], RIGHTS, also_known_as=["A. Lens"])
+
+
+def test_one_stranger_beside_the_own_name_is_a_conflict() -> None:
+    both = "<dc:creator><rdf:Seq><rdf:li>ADA LENS</rdf:li><rdf:li>Eve</rdf:li></rdf:Seq></dc:creator>"
+    with pytest.raises(ConflictError) as caught:
+        embed(in_jpeg(p.packet(both)), RIGHTS)
+    assert caught.value.field == "dc:creator"
+
+
+def test_a_name_is_none_where_something_else_stands() -> None:
+    for packet in (p.packet("<xmpRights:WebStatement>Ada Lens</xmpRights:WebStatement>"),
+                   p.packet('<t:creator_id xmlns:t="urn:trainmark:xmp:1/">Ada Lens</t:creator_id>')):  # fmt: skip
+        with pytest.raises(ConflictError):
+            embed(in_jpeg(packet), RIGHTS)
 
 
 def test_a_stranger_named_outside_xmp_stays_a_conflict_after_our_own_packet() -> None:
