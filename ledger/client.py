@@ -345,6 +345,10 @@ class RegistryClient:
         """Yields all public manifests, newest first."""
         return self._pages("/v1/datasets")
 
+    def manifests_of(self, party: str) -> Iterator[Json]:
+        """Yields the public manifests of a party, newest first."""
+        return self._pages(f"/v1/creators/{party}")
+
     def anchors(self) -> Iterator[Json]:
         """Yields all anchors, newest first."""
         return self._pages("/v1/anchors")

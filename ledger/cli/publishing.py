@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -13,21 +14,35 @@ from ledger.canonical import Object, parse
 from ledger.cli.creating import home_option, load_creator, load_license
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.encoding import digest_decode, digest_encode, time_decode, time_encode
-from ledger.errors import MalformedError, NotFoundError
+from ledger.errors import ConflictError, MalformedError, NotFoundError, shown
 from ledger.files import read_file, shown_path
 from ledger.keys import SigningKey
 from ledger.library.creator import RECOVERY_FILE, Profile
 from ledger.library.output import license_files, load_manifest, refresh_statements
 from ledger.library.source import MANIFEST_FILE
+from ledger.manifests import Header, Manifest
 from ledger.proof import parse_proof
-from ledger.statements import Statement, WithdrawBody, manifest_body, sign_statement, verify_statement
+from ledger.statements import ManifestBody, Statement, WithdrawBody, manifest_body, sign_statement, verify_statement
 from ledger.terms import parse_terms
 
 if TYPE_CHECKING:
     from ledger.client import RegistryClient
 
 DAY = 86_400
+OFFERED = ("logged", "listed", "disputed")
+"""States of a manifest that is on offer, or may be by a decision of the registry."""
+
 _LEAF = re.compile(r"[0-9]{1,15}")
+
+
+class _Logged(NamedTuple):
+    """What a registry says of a manifest of a dataset; not verified."""
+
+    leaf: int
+    state: str
+    manifest: str
+    version: str
+    supersedes: tuple[int, ...]
 
 
 def to_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -39,11 +54,16 @@ def to_option(command: click.decorators.FC) -> click.decorators.FC:
 
 @click.command("publish")
 @click.argument("manifest_path", metavar="MANIFEST", type=click.Path(path_type=Path))
-@click.option("--supersedes", type=int, multiple=True, help="Your earlier leaf that this one replaces.")
+@click.option(
+    "--supersedes", type=int, multiple=True, help="Your earlier leaf that this one replaces; may be given again."
+)
+@click.option("--beside", is_flag=True, help="Let earlier manifests of the same dataset and part stay on offer.")
 @to_option
 @home_option
 @json_option
-def publish(manifest_path: Path, supersedes: tuple[int, ...], url: str, home: Path, as_json: bool) -> None:
+def publish(
+    manifest_path: Path, supersedes: tuple[int, ...], beside: bool, url: str, home: Path, as_json: bool
+) -> None:
     """Publish a dataset manifest (its file or folder) in a registry's log; running it again changes nothing."""
     from ledger.client import RegistryClient
 
@@ -56,13 +76,11 @@ def publish(manifest_path: Path, supersedes: tuple[int, ...], url: str, home: Pa
     with RegistryClient(url) as client:
         policy = client.policy()
         client.authenticate(key, profile.did, ("publish", "statement"))
+        statement = _said(manifest, profile, key, policy.origin, supersedes)
+        _check_place(client, manifest.header, statement, beside)
         recovery = _register_recovery(home, profile, key, policy.origin)
         if recovery is not None:
             client.speak(recovery)
-        statement = next((s for s in manifest.statements if s.log == policy.origin), None)
-        if statement is None or supersedes:
-            body = manifest_body(manifest.header.digest, tuple(sorted(set(supersedes))))
-            statement = sign_statement("manifest", profile.did, key, policy.origin, body)
         manifest = refresh_statements(folder, statement)
         receipt = client.publish(manifest, terms.data, text)
     value = {
@@ -84,6 +102,80 @@ def publish(manifest_path: Path, supersedes: tuple[int, ...], url: str, home: Pa
         *(f"  - {reason}" for reason in receipt.reasons),
     ]
     emit(as_json, value, lines)
+
+
+def _said(manifest: Manifest, profile: Profile, key: SigningKey, origin: str, supersedes: tuple[int, ...]) -> Statement:
+    """Returns the creator's statement for one log: the one in the manifest, unless it is to supersede other leaves."""
+    statement = next((s for s in manifest.statements if s.log == origin), None)
+    if statement is not None and not supersedes:
+        return statement
+    body = manifest_body(manifest.header.digest, tuple(sorted(set(supersedes))))
+    return sign_statement("manifest", profile.did, key, origin, body)
+
+
+def _check_place(client: RegistryClient, header: Header, statement: Statement, beside: bool) -> None:
+    """Sees to it that no earlier manifest of this dataset and part stays on offer unasked.
+
+    What the registry keeps back cannot be seen here; the log decides in the end.
+
+    Raises:
+        ConflictError: ``version-conflict``: an earlier one would stay, or this one was logged superseding other leaves.
+    """
+    assert isinstance(statement.body, ManifestBody)
+    replaced = statement.body.supersedes
+    of_dataset = _of_dataset(client, header.creator_id, header.dataset_id)
+    for one in of_dataset:
+        if one.manifest == digest_encode(header.digest):
+            _check_same(one, replaced)
+            return
+    with reading_answer():
+        others = [
+            one
+            for one in of_dataset
+            if one.state in OFFERED and one.leaf not in replaced
+            if client.dataset(one.leaf)["header"]["part"] == header.part
+        ]
+    if others and not beside:
+        options = " ".join(f"--supersedes {leaf}" for leaf in sorted((*replaced, *(one.leaf for one in others))))
+        raise ConflictError(
+            f"{_named(others)} of the same dataset would stay on offer; give {options} to replace it,"
+            " or --beside to let it stay",
+            code="version-conflict",
+            field="--supersedes",
+        )
+
+
+def _check_same(logged: _Logged, wanted: tuple[int, ...]) -> None:
+    if logged.supersedes != wanted:
+        found = f"superseding {', '.join(map(str, logged.supersedes))}" if logged.supersedes else "superseding nothing"
+        options = " ".join(f"--supersedes {leaf}" for leaf in sorted({logged.leaf, *wanted}))
+        raise ConflictError(
+            f"this manifest is logged already, as leaf {logged.leaf} {found}, and what is logged stays; make a new"
+            f" version (trainmark manifest … --version NEW) and publish that with {options}",
+            code="version-conflict",
+            field="--supersedes",
+        )
+
+
+def _of_dataset(client: RegistryClient, creator_id: str, dataset_id: str) -> list[_Logged]:
+    """Returns the public manifests of a creator's dataset, newest first."""
+    with reading_answer():
+        return [
+            _Logged(
+                int(item["leaf"]),
+                str(item["state"]),
+                str(item["manifest"]["digest"]),
+                str(item["manifest"]["version"]),
+                tuple(int(leaf) for leaf in item["manifest"]["supersedes"]),
+            )
+            for item in client.manifests_of(creator_id)
+            if item["manifest"]["dataset_id"] == dataset_id
+        ]
+
+
+def _named(manifests: Sequence[_Logged]) -> str:
+    """Returns leaves with their versions, for people."""
+    return ", ".join(f"leaf {one.leaf} (version {shown(one.version)})" for one in manifests)
 
 
 def library_folder(path: Path) -> Path:
@@ -131,6 +223,9 @@ def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: b
         info = client.dataset(leaf)
         with reading_answer():
             license_digest, state = digest_decode(info["license"]["digest"]), info["state"]
+            dataset_id = info["manifest"]["dataset_id"]
+        of_dataset = _of_dataset(client, profile.did, dataset_id)
+        others = [one for one in of_dataset if one.state in OFFERED and one.leaf != leaf]
         terms = parse_terms(client.license(license_digest)[0])
         earliest = int(time.time()) + terms.notice_days * DAY + 60
         at = earliest if at_text is None else time_decode(at_text, "--at")
@@ -141,8 +236,16 @@ def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: b
             body: Object = {"leaf": leaf, "effective_at": time_encode(at)}
             statement = sign_statement("withdraw", profile.did, key, policy.origin, body)
             statement_leaf, word = client.speak(statement).leaf, "withdrawn"
-    value = {"leaf": leaf, "statement": statement_leaf, "effective_at": time_encode(at)}
-    emit(as_json, value, [f"leaf {leaf} is {word}, effective {time_encode(at)} (logged as leaf {statement_leaf})"])
+    value = {
+        "leaf": leaf,
+        "statement": statement_leaf,
+        "effective_at": time_encode(at),
+        "still_offered": [one.leaf for one in others],
+    }
+    lines = [f"leaf {leaf} is {word}, effective {time_encode(at)} (logged as leaf {statement_leaf})"]
+    if others:
+        lines.append(f"still on offer from the same dataset: {_named(others)}; withdraw each by its leaf")
+    emit(as_json, value, lines)
 
 
 def _withdrawal(client: RegistryClient, leaf: int, by: str, origin: str) -> tuple[int, int] | None:

@@ -483,7 +483,12 @@ def test_withdraw_refuses(
 def test_withdraw(story: Story, own: dict[str, Any]) -> None:
     late = time_encode(int(time.time()) + 90 * 86_400)
     said = ok(call("withdraw", "tagged-own", "--to", story.url, "--at", late, "--json")).value
-    assert said == {"leaf": own["leaf"], "statement": said["statement"], "effective_at": late}
+    assert said == {
+        "leaf": own["leaf"],
+        "statement": said["statement"],
+        "effective_at": late,
+        "still_offered": [],
+    }
     assert own["leaf"] < said["statement"]
     assert state(story) in ("withdrawing", "ended")
     denied = call("check", "tagged-own", "--registry", story.url, "--json").value["verdicts"]
@@ -516,6 +521,60 @@ def test_withdrawing_again_logs_only_what_takes_effect_earlier(story: Story, own
     assert earlier["statement"] == before
     assert withdraw("tagged-own") == earlier
     assert size() == before + 1
+
+
+def test_a_new_version_replaces_the_old_one_or_stays_beside_it_when_asked(story: Story) -> None:
+    Path("grown").mkdir()
+    publish = ("publish", "tagged-grown", "--to", story.url, "--json")
+
+    def make(version: str) -> None:
+        Path("grown/a.png").write_bytes(png(seed=60 + int(version)))
+        ok(call("manifest", "grown", "-o", "tagged-grown", "--license", "ADA-free.license.json", "--title", "grown",
+                "--version", version, *DECLARED))  # fmt: skip
+
+    def states() -> dict[int, str]:
+        with RegistryClient(story.url) as client:
+            items = client.manifests_of(story.did)
+            return {item["leaf"]: item["state"] for item in items if item["manifest"]["title"] == "grown"}
+
+    make("1")
+    first = ok(call(*publish)).value["leaf"]
+    make("2")
+    before = Path("tagged-grown/dataset_manifest.json").read_bytes()
+    refused(
+        call(*publish),
+        3,
+        f"--supersedes: leaf {first} (version '1') of the same dataset would stay on offer; "
+        f"give --supersedes {first} to replace it, or --beside to let it stay [version-conflict]",
+    )
+    assert states() == {first: "listed"}
+    assert Path("tagged-grown/dataset_manifest.json").read_bytes() == before
+    second = ok(call(*publish, "--beside")).value["leaf"]
+    assert ok(call(*publish)).value["leaf"] == second
+    assert states() == {first: "listed", second: "listed"}
+    before = Path("tagged-grown/dataset_manifest.json").read_bytes()
+    refused(
+        call(*publish, "--supersedes", first),
+        3,
+        f"this manifest is logged already, as leaf {second} superseding nothing, and what is logged stays; make a new "
+        "version (trainmark manifest … --version NEW) and publish that with "
+        f"--supersedes {first} --supersedes {second} [version-conflict]",
+    )
+    assert Path("tagged-grown/dataset_manifest.json").read_bytes() == before
+    make("3")
+    refused(call(*publish, "--supersedes", first), 3, f"give --supersedes {first} --supersedes {second} to replace it")
+    both = ("--supersedes", second, "--supersedes", first)
+    third = ok(call(*publish, *both)).value["leaf"]
+    assert states() == {first: "ended", second: "ended", third: "listed"}
+    assert ok(call(*publish, *both)).value["leaf"] == ok(call(*publish)).value["leaf"] == third
+    make("4")
+    fourth = ok(call(*publish, "--beside")).value["leaf"]
+    said = ok(call("withdraw", "tagged-grown", "--to", story.url))
+    assert f"leaf {fourth} is withdrawn, " in said.out
+    assert f"still on offer from the same dataset: leaf {third} (version '3'); withdraw each by its leaf" in said.out
+    assert ok(call("withdraw", third, "--to", story.url, "--json")).value["still_offered"] == []
+    make("5")
+    assert ok(call(*publish)).value["leaf"] > fourth  # what is withdrawn is not in the way
 
 
 REGISTRY_KEY = ("--key", "registry/keys/registry.pem")
