@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ledger.cli.asking import AskedOption, answered_by, ask_passphrase
-from ledger.cli.output import emit, json_option, progress
+from ledger.cli.output import emit, json_option, note, progress
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
 from ledger.files import create_file, read_file, shown_path
@@ -31,6 +31,10 @@ from ledger.library.creator import (
 from ledger.library.source import MANIFEST_FILE
 from ledger.manifests import PRIVACY_ANSWERS, PRIVACY_FLAGS, RELEASE_STATUSES, RIGHTS_STATUSES
 from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES, Terms, parse_terms, verify_text
+
+if TYPE_CHECKING:
+    from ledger.library.copies import Prepared
+    from ledger.library.source import Skipped
 
 DEFAULT_HOME = Path(".trainmark")
 
@@ -313,6 +317,7 @@ def _license_lines(terms: Terms) -> list[str]:
     metavar="NAME",
     help="Another name of yours, as your camera or editor writes it; may be given again.",
 )
+@click.option("--skip-broken", is_flag=True, help="Leave out pictures that are damaged, instead of stopping.")
 @click.option("--keep-private", is_flag=True, help="Keep GPS, serial numbers and owner names in the published copies.")
 @home_option
 @json_option
@@ -328,6 +333,7 @@ def manifest(
     tier: str,
     on_conflict: Literal["refuse", "sidecar"],
     also_known_as: tuple[str, ...],
+    skip_broken: bool,
     keep_private: bool,
     home: Path,
     as_json: bool,
@@ -346,7 +352,7 @@ def manifest(
         attribution_text(profile.name, profile.did, terms.license_id, profile.attribution_url),
     )
     declared = Declaration(rights, release, read_privacy(privacy), tier)
-    with progress("tagging") as report, _conflicts_explained():
+    with progress("copies", "attributions") as report, _ways_out():
         built = build_manifest(
             folder,
             output,
@@ -361,6 +367,8 @@ def manifest(
             also_known_as=also_known_as,
             on_conflict=on_conflict,
             keep_private=keep_private,
+            skip_broken=skip_broken,
+            before_signing=_tell_what_is_no_picture,
             progress=report,
         )
     header = built.manifest.header
@@ -377,7 +385,7 @@ def manifest(
     lines = [
         f"{output / MANIFEST_FILE}  {header.entry_count} files, {built.outcome}",
         f"manifest digest {digest_encode(header.digest)}",
-        *(f"skipped {s.path}: {s.reason}" for s in built.skipped),
+        *_left_out(built.skipped),
         *(f"{c.path}: somebody else's {c.property} is kept; our metadata lies beside it" for c in built.conflicts),
         *(f"{path}: taken out of the copy: {', '.join(names)}" for path, names in built.stripped.items()),
         *(f"{path}: not examined for private data" for path in built.not_examined),
@@ -385,14 +393,35 @@ def manifest(
     emit(as_json, value, lines)
 
 
+def _left_out(skipped: Sequence[Skipped]) -> list[str]:
+    """Returns one line on what is not in the library, if anything."""
+    if not skipped:
+        return []
+    return [f"left out: {_some([f'{one.path} ({one.reason})' for one in skipped])}"]
+
+
+def _tell_what_is_no_picture(prepared: Sequence[Prepared]) -> None:
+    """Says what else is about to be signed; a program reads it in the manifest."""
+    others = [one.path for one in prepared if not one.record.media_type.startswith("image/")]
+    if others:
+        what = "1 file is no picture and gets" if len(others) == 1 else f"{len(others)} files are no pictures and get"
+        note(f"{what} a sidecar: {_some(others)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Returns the first twenty names, and how many more there are."""
+    more = f", and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more
+
+
 @contextmanager
-def _conflicts_explained() -> Iterator[None]:
-    """Says behind the files that name somebody else which options there are."""
+def _ways_out() -> Iterator[None]:
+    """Says behind the files that stop a run which options there are."""
+    from ledger.library.copies import BrokenFilesError, RightsConflictError
+
     try:
         yield
-    except ConflictError as e:
-        if e.code != "rights_conflict":
-            raise
+    except RightsConflictError as e:
         raise ConflictError(
             f"{e.message}\n"
             "They name somebody else, and nothing was written. If it is another name of yours, give it with"
@@ -400,6 +429,10 @@ def _conflicts_explained() -> Iterator[None]:
             " beside it; with --on-conflict refuse, the default, nothing is signed. Or move these files away.",
             code=e.code,
             field=e.field,
+        ) from e
+    except BrokenFilesError as e:
+        raise MalformedError(
+            f"{e.message}\nNothing was written. Leave them out with --skip-broken, or move them away.", field=e.field
         ) from e
 
 

@@ -52,9 +52,19 @@ def reading_answer() -> Iterator[None]:
         raise BackendError("the registry's answer is not of its form", code="protocol") from e
 
 
+def note(text: str) -> None:
+    """Prints a line on standard error, in the place of a bar that stands there."""
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    click.echo(printable(text), err=True)
+
+
 @contextmanager
-def progress(label: str) -> Iterator[Progress]:
-    """Gives a ``report(done, total)`` that draws a bar on a terminal once a second has passed; silent elsewhere."""
+def progress(*phases: str) -> Iterator[Progress]:
+    """Gives a ``report(done, total)`` that draws a bar on a terminal once a second has passed; silent elsewhere.
+
+    Where there are several phases, each has the same share of the total and is counted by itself.
+    """
     started, drawn = time.monotonic(), False
 
     def report(done: int, total: int) -> None:
@@ -62,8 +72,12 @@ def progress(label: str) -> Iterator[Progress]:
         if not sys.stderr.isatty() or time.monotonic() - started < 1 or not total:
             return
         drawn = True
-        filled = 30 * done // total
-        click.echo(f"\r{label} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}", nl=False, err=True)
+        share = total // len(phases)
+        phase = min(done // share, len(phases) - 1)
+        count = done - phase * share
+        filled = 30 * count // share
+        label = phases[phase].ljust(max(map(len, phases)))
+        click.echo(f"\r{label} [{'#' * filled}{'.' * (30 - filled)}] {count}/{share}", nl=False, err=True)
 
     try:
         yield report

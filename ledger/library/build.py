@@ -9,7 +9,7 @@ It publishes nothing, and it decides nothing: rights, releases and privacy are w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from filecmp import cmp
@@ -20,7 +20,7 @@ from ledger.canonical import Object
 from ledger.errors import ConflictError, MalformedError, NotFoundError, TrainmarkError, VerificationError, shown
 from ledger.files import locked, shown_path
 from ledger.keys import SigningKey
-from ledger.library.copies import Conflict, Copies
+from ledger.library.copies import Conflict, Copies, Prepared
 from ledger.library.creator import Profile
 from ledger.library.heading import Description, Heading, header_of, statements_of
 from ledger.library.journal import Journal
@@ -43,9 +43,9 @@ class Built:
     """What a run made, and what a person should look at.
 
     `outcome`: ``new``; ``unchanged`` (the library there was right already, nothing was written); ``repaired`` (the same
-    manifest, damaged files written again); ``replaced`` (another manifest).  `skipped` is no work.  `conflicts` were
-    settled by a sidecar.  `stripped` names private data taken out of the copies, by path; `not_examined` are the paths
-    of copies in which nobody looked for such.
+    manifest, damaged files written again); ``replaced`` (another manifest).  `skipped` is no work, or ``broken``.
+    `conflicts` were settled by a sidecar.  `stripped` names private data taken out of the copies, by path;
+    `not_examined` are the paths of copies in which nobody looked for such.
     """
 
     manifest: Manifest
@@ -73,7 +73,9 @@ def build_manifest(
     on_conflict: Literal["refuse", "sidecar"] = "refuse",
     decided: Collection[str] = (),
     keep_private: bool = False,
+    skip_broken: bool = False,
     known_block: Object | None = None,
+    before_signing: Callable[[Sequence[Prepared]], None] | None = None,
     left_out: Collection[Path] = (),
     workers: int = 1,
     progress: Progress | None = None,
@@ -82,14 +84,16 @@ def build_manifest(
 
     `declared` holds for each file that `declared_by_path` does not name.  `also_known_as` are further names of the
     creator, as files have them.  `on_conflict` ``sidecar`` leaves the rights in a file as they are and puts ours beside
-    it; `decided` names properties whose differing values a person has
-    settled (``ledger.images.embed``).  `keep_private` leaves location and serial numbers in the copies.  `workers`
-    threads prepare files, each with a decoding process.  `progress` counts two steps for each file: its copy, and its
-    attribution manifest.
+    it; `decided` names properties whose differing values a person has settled (``ledger.images.embed``).
+    `keep_private` leaves location and serial numbers in the copies, `skip_broken` leaves out files that cannot be
+    tagged.  `before_signing` is shown what was prepared; what it raises stops the run.  `workers` threads prepare
+    files, each with a decoding process.  `progress` counts two steps for each file: its copy, and its attribution
+    manifest.
 
     Raises:
         NotFoundError: no such folder, or none to hold `out_dir`.
-        MalformedError: no files, bad names, damaged pictures, or something over a limit; the files are named.
+        MalformedError: no files, bad names, or something over a limit; the files are named.
+        BrokenFilesError: damaged pictures, and files that the metadata does not fit into.
         VerificationError: terms and text do not belong together, or a copy would not show the same picture.
         RightsConflictError: files hold other rights.
         ConflictError: ``output-folder``: `out_dir` is not ours to write; ``version-conflict``: this version was
@@ -124,8 +128,11 @@ def build_manifest(
             lambda path: overrides.get(path, declared),
             on_conflict == "sidecar",
             keep_private,
+            skip_broken,
         )
-        prepared = copies.prepare(works, workers, entropy, steps)
+        prepared, broken = copies.prepare(works, workers, entropy, steps)
+        if before_signing is not None:
+            before_signing(prepared)
         entries = tuple(p.entry for p in prepared)
         header = header_of(Heading(creator, terms, description), entries, previous, clock, entropy)
         manifest = Manifest(header, entries, statements_of(header, previous, key, known_block))
@@ -135,7 +142,11 @@ def build_manifest(
     return Built(
         manifest,
         outcome,
-        tuple(skip for skip in skipped if folder / skip.path != place.library.parent),
+        tuple(
+            skip
+            for skip in sorted((*skipped, *broken), key=lambda skip: skip.path)
+            if folder / skip.path != place.library.parent
+        ),
         tuple(Conflict.of(path, record.conflict) for path, record in records.items() if record.conflict),
         {path: record.stripped for path, record in records.items() if record.stripped},
         tuple(path for path, record in records.items() if not record.examined),

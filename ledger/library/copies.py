@@ -5,7 +5,7 @@ Each thread has a decoding process.  What is wrong with files is gathered, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ledger.files import read_file, shown_path
 from ledger.images.worker import Worker
 from ledger.library.journal import Journal
 from ledger.library.progress import Steps
-from ledger.library.source import MAX_FILE_BYTES, SIDECAR_SUFFIX, Work, listed, refusal
+from ledger.library.source import MAX_FILE_BYTES, SIDECAR_SUFFIX, Skipped, Work, listed
 from ledger.library.staging import write
 from ledger.library.tagging import Declaration, Record, Tags, tag
 from ledger.manifests import Entry, read_entry
@@ -48,6 +48,13 @@ class RightsConflictError(ConflictError):
         self.conflicts = conflicts
 
 
+class BrokenFilesError(MalformedError):
+    """Files cannot be tagged, and nothing was written; the message names them."""
+
+    def __init__(self, problems: Collection[tuple[str, str]]) -> None:
+        super().__init__(listed(problems), field="files" if len(problems) > 1 else "file")
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A work whose copy is written: its path, what is known of it, and its entry."""
@@ -59,7 +66,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Makes the copies of one run in the folder `library`; `declared` gives what the creator declares of a path."""
+    """Makes the copies of one run in the folder `library`; `declared` gives what the creator declares of a path.
+
+    `skip_broken` leaves out what cannot be tagged.
+    """
 
     library: Path
     tags: Tags
@@ -67,17 +77,20 @@ class Copies:
     declared: Callable[[str], Declaration]
     sidecar_on_conflict: bool
     keep_private: bool
+    skip_broken: bool
 
-    def prepare(self, works: Sequence[Work], workers: int, entropy: Entropy, steps: Steps) -> list[Prepared]:
-        """Writes all copies and sidecars.
+    def prepare(
+        self, works: Sequence[Work], workers: int, entropy: Entropy, steps: Steps
+    ) -> tuple[list[Prepared], list[Skipped]]:
+        """Writes all copies and sidecars; returns what is ready, and what is left out as ``broken``.
 
         Raises:
-            MalformedError: damaged files, all of them.
+            BrokenFilesError: all files that cannot be tagged; with `skip_broken` only where nothing else is there.
             RightsConflictError: all files with other rights.
         """
         prepared: list[Prepared] = []
         conflicts: list[Conflict] = []
-        damaged: list[tuple[str, str]] = []
+        broken: list[tuple[str, str]] = []
         for work, found in zip(works, self._records(works, workers), strict=True):
             if isinstance(found, Record):
                 salt = self.journal.salt(work.path, found, entropy)
@@ -86,13 +99,15 @@ class Copies:
             elif isinstance(found, ConflictError):
                 conflicts.append(Conflict.of(work.path, found))
             else:
-                damaged.append((work.path, str(found)))
+                broken.append((work.path, str(found)))
             steps.step()
-        if damaged:
-            raise refusal(damaged)
+        if broken and not (self.skip_broken and (prepared or conflicts)):
+            raise BrokenFilesError(broken)
         if conflicts:
             raise RightsConflictError(tuple(conflicts))
-        return prepared
+        for _ in broken:
+            steps.step()  # it gets no attribution manifest
+        return prepared, [Skipped(path, "broken") for path, _ in broken]
 
     def _records(self, works: Sequence[Work], workers: int) -> Iterator[Record | TrainmarkError]:
         """Yields in order; each thread has a decoding process, and Python's lock is free while that works."""

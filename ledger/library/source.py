@@ -154,7 +154,7 @@ def _check(works: Iterable[Work], reserved: Iterable[str]) -> None:
         if problem:
             problems.append((work.path, problem))
     if problems:
-        raise refusal(problems)
+        raise MalformedError(listed(problems), field="files" if len(problems) > 1 else "file")
 
 
 def _problem(work: Work, keys: dict[str, str]) -> str | None:
@@ -178,11 +178,6 @@ def _problem(work: Work, keys: dict[str, str]) -> str | None:
             return f"where case does not count it is one name with {shown_path(keys.get(key) or keys[f'{key}/'])}"
         keys[key] = name
     return None
-
-
-def refusal(problems: Collection[tuple[str, str]]) -> MalformedError:
-    """Returns one error that names the files and what is wrong with each; beyond twenty it counts."""
-    return MalformedError(listed(problems), field="files" if len(problems) > 1 else "file")
 
 
 def listed(problems: Iterable[tuple[str, str]]) -> str:

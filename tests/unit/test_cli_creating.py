@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 import json
 import subprocess
 import sys
@@ -9,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ledger.cli import main
 from ledger.cli.creating import read_privacy
+from ledger.cli.output import note, progress
 from ledger.encoding import digest_encode, sha256
 from ledger.library.creator import load_key, load_profile
 from tests.reference import documents
@@ -385,6 +390,70 @@ def test_files_with_other_rights_are_listed_one_a_line_with_the_choices(creator:
     for option in ("--also-known-as NAME", "--on-conflict sidecar", "--on-conflict refuse"):
         assert option in lines[22]
     assert lines[22].endswith("[rights_conflict]")
+
+
+def test_what_is_no_picture_is_told(creator: Path) -> None:
+    assert make("--json").err == ""
+    (creator / "notes.txt").write_text("remember")
+    (creator / "fake.png").write_text("no picture")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (creator / name).write_bytes(b"x")
+    said = make(out="more")
+    assert (said.code, said.err) == (0, "2 files are no pictures and get a sidecar: fake.png, notes.txt\n")
+    assert "left out: .DS_Store (hidden), Thumbs.db (system), desktop.ini (system)\n" in said.out
+    (creator / "fake.png").unlink()
+    assert make(out="one").err == "1 file is no picture and gets a sidecar: notes.txt\n"
+
+
+def test_what_is_no_picture_is_told_before_anything_is_signed(creator: Path) -> None:
+    (creator / "notes.txt").write_text("remember")
+    seen: list[bool] = []
+
+    class Watching(io.StringIO):
+        def write(self, text: str) -> int:
+            seen.append(any(path.name == "dataset_manifest.json" for path in Path().rglob("*")))
+            return super().write(text)
+
+    with contextlib.redirect_stderr(Watching()):
+        assert main(["manifest", "pictures", "-o", "out", "--license", LICENSE, *DECLARED]) == 0
+    assert seen
+    assert not any(seen)
+
+
+def test_all_damaged_pictures_are_told_with_the_way_out(creator: Path) -> None:
+    (creator / "half.jpg").write_bytes(jpeg()[:600])
+    (creator / "half.png").write_bytes(png()[:60])
+    said = make()
+    lines = said.err.splitlines()
+    assert (said.code, said.out, lines[0]) == (2, "", "trainmark: files: ")
+    assert [line[:14] for line in lines[1:3]] == ["  'half.jpg': ", "  'half.png': "]
+    assert lines[3] == "Nothing was written. Leave them out with --skip-broken, or move them away. [malformed]"
+    assert not Path("out").exists()
+    skipped = make("--skip-broken", "--json")
+    assert (skipped.code, skipped.value["entries"]) == (0, 3)
+    assert skipped.value["skipped"] == [
+        {"path": "half.jpg", "reason": "broken"}, {"path": "half.png", "reason": "broken"},
+    ]  # fmt: skip
+    assert "left out: half.jpg (broken), half.png (broken)\n" in make("--skip-broken").out
+
+
+def test_progress_names_its_phases_and_counts_files(creator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    seconds = itertools.count()
+    monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
+    with contextlib.redirect_stderr(Terminal()) as terminal, progress("copies", "attributions") as report:
+        for done in range(7):
+            report(done, 6)
+        note("by the way")
+    drawn = terminal.getvalue().split("\r")
+    assert [line.split("]")[0].rstrip("#.") + line.split("]")[1] for line in drawn[2:7]] == [
+        "copies       [ 1/3", "copies       [ 2/3", "attributions [ 0/3", "attributions [ 1/3", "attributions [ 2/3",
+    ]  # fmt: skip
+    assert drawn[7].endswith("] 3/3")
+    assert drawn[8] == "\x1b[Kby the way\n\n"
 
 
 @pytest.mark.parametrize("kind", ["manifest", "attribution"])

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ledger.images.fingerprints import compute
 from ledger.keys import SigningKey
 from ledger.library import build, copies, output, source
 from ledger.library.build import Built, build_manifest
-from ledger.library.copies import RightsConflictError
+from ledger.library.copies import BrokenFilesError, Prepared, RightsConflictError
 from ledger.library.creator import Profile
 from ledger.library.heading import Description
 from ledger.library.licenses import PRESETS, make_license
@@ -765,8 +765,43 @@ def test_terms_and_text_have_to_belong_together(pictures: Path, tmp_path: Path) 
 
 def test_damaged_pictures_are_named_together(pictures: Path, tmp_path: Path) -> None:
     write(pictures, {"half.jpg": camera_jpeg()[:900], "half.png": FILES["art/avatar.png"][:300]})
-    with pytest.raises(MalformedError, match=r"'half\.jpg': .*'half\.png': "):
+    with pytest.raises(BrokenFilesError, match=r"(?s)\n  'half\.jpg': .*\n  'half\.png': "):
         make(pictures, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_pictures_may_be_left_out(pictures: Path, tmp_path: Path) -> None:
+    write(pictures, {"half.jpg": camera_jpeg()[:900], "half.png": FILES["art/avatar.png"][:300], ".hidden": b"x"})
+    told: list[tuple[int, int]] = []
+    shown: list[str] = []
+    built = make(
+        pictures,
+        tmp_path / "out",
+        skip_broken=True,
+        progress=lambda done, total: told.append((done, total)),
+        before_signing=lambda prepared: shown.extend(one.path for one in prepared),
+    )
+    assert [(s.path, s.reason) for s in built.skipped] == [
+        (".hidden", "hidden"), ("half.jpg", "broken"), ("half.png", "broken"),
+    ]  # fmt: skip
+    assert {entry.path for entry in built.manifest.entries} == set(FILES) == set(shown)
+    assert told == [(n, 2 * len(FILES) + 4) for n in range(2 * len(FILES) + 5)]
+    verify_library(tmp_path / "out")
+
+
+def test_a_folder_of_nothing_but_damaged_pictures_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "pictures", {"half.jpg": camera_jpeg()[:900]})
+    with pytest.raises(BrokenFilesError, match=r"^file: 'half\.jpg': "):
+        make(folder, tmp_path / "out", skip_broken=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_seen_before_signing_may_stop_it(pictures: Path, tmp_path: Path) -> None:
+    def stop(prepared: Sequence[Prepared]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(pictures, tmp_path / "out", before_signing=stop)
     assert not (tmp_path / "out").exists()
 
 
