@@ -97,9 +97,16 @@ _ATTRIBUTION_KEYS = (
     "entry_path",
     "statements",
 )
-_UUID = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_UUID = text.Form(
+    re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
+    "urn:uuid: and a UUID in small hex digits",
+)
+_MEDIA_TYPE = text.Form(
+    re.compile(r"[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*"), "a media type in small letters, like image/png"
+)
+_LABEL = text.Form(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*"), "letters, digits, and the signs . _ + - behind the first of them"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +217,8 @@ def read_header(value: Json, field: str = "header") -> Header:
     def line(key: str) -> str:
         return as_line(o[key], f"{field}.{key}")
 
-    def name(key: str, pattern: re.Pattern[str], high: int) -> str:
-        return text.identifier(as_text(o[key], f"{field}.{key}"), f"{field}.{key}", pattern, high)
+    def name(key: str, form: text.Form, high: int) -> str:
+        return text.identifier(as_text(o[key], f"{field}.{key}"), f"{field}.{key}", form, high)
 
     return Header(
         dataset_id=name("dataset_id", _UUID, 45),

@@ -47,6 +47,7 @@ LEVELS: Final = ("self", "domain", "attested")
 DECISIONS: Final = ("upheld", "rejected", "settled")
 RECORD_KINDS: Final = ("agreement", "audit", "statement", "usage", "gate", "labels", "watch")
 
+_TYPE = text.Form(re.compile(r"[a-z][a-z0-9-]*"), "small letters, digits and -, the first a letter")
 _ENVELOPE = ("type", "v", "by", "key", "log", "known_block", "body", "sig")
 
 
@@ -387,7 +388,7 @@ def read_statement(value: Json, field: str = "statement") -> Statement:
     data = canonical(o)
     if len(data) > MAX_STATEMENT_BYTES:
         raise MalformedError(f"at most {MAX_STATEMENT_BYTES} bytes are allowed, found {len(data)}", field=field)
-    kind = text.identifier(as_text(o["type"], f"{field}.type"), f"{field}.type", re.compile(r"[a-z][a-z0-9-]*"), 32)
+    kind = text.identifier(as_text(o["type"], f"{field}.type"), f"{field}.type", _TYPE, 32)
     version = as_int(o["v"], f"{field}.v", 1)
     known = version == VERSION and kind in _BODIES
     log = None if o["log"] is None else check_origin(as_text(o["log"], f"{field}.log"), f"{field}.log")

@@ -75,8 +75,7 @@ _KEYS = (
 )
 _PAYMENT_KEYS = ("model", "currency", "tiers", "share_bp", "cadence", "minimum", "termination", "escrow")
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
-_LICENSE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TIER = re.compile(r"[a-z0-9-]{1,32}")
+_TIER = text.Form(re.compile(r"[a-z0-9-]+"), "small letters, digits and -")
 _DIGEST_LINE = re.compile(r"(?:.*\n)?(sha256:[0-9a-f]{64})\n", re.DOTALL)
 
 
@@ -128,7 +127,7 @@ class Terms:
 
 def check_license_id(value: str, field: str) -> str:
     """Returns a license id like ``CREATOR-TRAIN-2026-v1``."""
-    return text.identifier(value, field, _LICENSE_ID, 128)
+    return text.identifier(value, field, text.NAME, 128)
 
 
 def check_price_tier(value: str, field: str) -> str:

@@ -9,7 +9,7 @@ relative, with ``/``, and unique under case folding.  Each function returns its 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 from unicodedata import category, is_normalized, normalize
 
 from ledger.errors import MalformedError, shown
@@ -21,9 +21,23 @@ CHAIN: Final = r"eip155:[1-9][0-9]{0,19}"
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_IDENTIFIER = re.compile(r"[!-~]+")
-_CHAIN = re.compile(CHAIN)
-_URL = re.compile(r"https?://[!-~]+")
+
+
+class Form(NamedTuple):
+    """What an identifier looks like: for programs, and in words for people."""
+
+    pattern: re.Pattern[str]
+    words: str
+
+
+NAME: Final = Form(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), "letters, digits, and the signs . _ - behind the first of them"
+)
+"""Of the codes that people give."""
+
+_PRINTABLE = Form(re.compile(r"[!-~]+"), "printable characters without spaces")
+_CHAIN = Form(re.compile(CHAIN), "eip155: and the number of a chain")
+_URL = Form(re.compile(r"https?://[!-~]+"), "an address that begins with https:// or http:// and has no spaces")
 
 
 def normal(text: str, field: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
@@ -57,11 +71,11 @@ def line(text: str, field: str, *, empty: bool = False) -> str:
     return text
 
 
-def identifier(text: str, field: str, pattern: re.Pattern[str] = _IDENTIFIER, high: int = 256) -> str:
-    """Printable ASCII without spaces, matching `pattern`, at most `high` characters."""
-    if len(text) > high or not text.isascii() or not pattern.fullmatch(text):
+def identifier(text: str, field: str, form: Form = _PRINTABLE, high: int = 256) -> str:
+    """Printable ASCII without spaces, of `form`, at most `high` characters."""
+    if len(text) > high or not text.isascii() or not form.pattern.fullmatch(text):
         raise MalformedError(
-            f"expected at most {high} ASCII characters {pattern.pattern}, found {shown(text)}", field=field
+            f"expected {form.words}; ASCII, at most {high} characters; found {shown(text)}", field=field
         )
     return text
 

@@ -35,9 +35,12 @@ MAX_ANCHORS: Final = 64
 MAX_BLOCKS: Final = 10_000
 CLASSES: Final = ("development", "testnet", "public", "authority")
 
-_HASH = re.compile(r"0x[0-9a-f]{64}")
-_ADDRESS = re.compile(r"0x[0-9a-f]{40}")
-_BLOCKS_KEY = re.compile(rf"{text.CHAIN}/0x[0-9a-f]{{64}}")
+_HASH = text.Form(re.compile(r"0x[0-9a-f]{64}"), "0x and 64 small hex digits")
+_ADDRESS = text.Form(re.compile(r"0x[0-9a-f]{40}"), "0x and 40 small hex digits")
+_BLOCKS_KEY = text.Form(
+    re.compile(rf"{text.CHAIN}/0x[0-9a-f]{{64}}"),
+    "eip155: and the number of a chain, a slash, and its genesis hash as 0x and 64 small hex digits",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from getpass import GetPassWarning
 from typing import Any
 
 import click
+
+from ledger.errors import MalformedError
 
 
 @contextmanager
@@ -40,10 +42,46 @@ def answered_by(option: str) -> Iterator[None]:
         raise
 
 
-def ask_passphrase(question: str, setting: str, *, twice: bool = False) -> str:
+def ask_passphrase(question: str, setting: str) -> str:
     """Returns a passphrase typed by a person; `setting` is what a script sets instead."""
     with answered_by(setting):
-        return str(click.prompt(question, hide_input=True, confirmation_prompt=twice, err=True))
+        return str(click.prompt(question, hide_input=True, err=True))
+
+
+def ask_new_passphrase(question: str, setting: str, check: Callable[[str], str]) -> str:
+    """Returns a passphrase typed twice that `check` takes; what it raises is told, and asked again."""
+    with answered_by(setting):
+        while True:
+            passphrase = str(click.prompt(question, hide_input=True, err=True))
+            try:
+                check(passphrase)
+            except MalformedError as e:
+                click.echo(f"Error: {e.message}", err=True)
+                continue
+            if click.prompt("The same again", hide_input=True, err=True) == passphrase:
+                return passphrase
+            click.echo("Error: the two are not the same", err=True)
+
+
+def valid(check: Callable[[str, str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Returns the callback of an option whose value, where there is one, `check` takes with a field's name."""
+
+    def callback(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+        return None if value is None else checked(check, value)
+
+    return callback
+
+
+def checked(check: Callable[[str, str], str], value: str) -> str:
+    """Returns `value` if `check` takes it.
+
+    Raises:
+        BadParameter: it does not; a question is asked again then.
+    """
+    try:
+        return check(value, "")
+    except MalformedError as e:
+        raise click.BadParameter(e.message) from e
 
 
 class AskedOption(click.Option):

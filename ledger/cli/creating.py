@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ledger.cli.asking import AskedOption, answered_by, ask_passphrase
+from ledger.cli.asking import AskedOption, answered_by, ask_new_passphrase, ask_passphrase, checked, valid
 from ledger.cli.output import emit, json_option, note, progress
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
@@ -20,17 +20,23 @@ from ledger.files import create_file, read_file, shown_path
 from ledger.keys import SigningKey
 from ledger.library.creator import (
     MAX_KEY_BYTES,
+    MAX_PASSPHRASE,
+    MIN_PASSPHRASE,
     PROFILE_FILE,
     RECOVERY_KEY_FILE,
     SIGNING_KEY_FILE,
     Profile,
+    check_label,
+    check_passphrase,
     create_creator,
     load_key,
     load_profile,
 )
 from ledger.library.source import MANIFEST_FILE
 from ledger.manifests import PRIVACY_ANSWERS, PRIVACY_FLAGS, RELEASE_STATUSES, RIGHTS_STATUSES
-from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES, Terms, parse_terms, verify_text
+from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES, Terms, check_license_id, parse_terms, verify_text
+from ledger.text import line as check_line
+from ledger.text import url as check_url
 
 if TYPE_CHECKING:
     from ledger.library.copies import Prepared
@@ -90,12 +96,23 @@ def open_key(path: Path, question: str, setting: str) -> SigningKey:
     "--name",
     cls=AskedOption,
     prompt="Your name, as you want to be credited",
+    callback=valid(check_line),
     help="Your name, as you want to be credited.",
 )
 @click.option(
-    "--url", cls=AskedOption, prompt="Your page (attribution_url)", help="Your page: where a credit links to."
+    "--url",
+    cls=AskedOption,
+    prompt="Your page (attribution_url), like https://you.example/",
+    callback=valid(check_url),
+    help="Your page: where a credit links to.",
 )
-@click.option("--label", default="main", show_default=True, help="A word for this creator, if you keep several.")
+@click.option(
+    "--label",
+    default="main",
+    show_default=True,
+    callback=valid(check_label),
+    help="A word for this creator, if you keep several.",
+)
 @click.option("--no-passphrase", is_flag=True, help="Leave the keys unencrypted: for tests and machines only you use.")
 @home_option
 @json_option
@@ -105,14 +122,6 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
         raise ConflictError(
             f"there is a creator in {home} already; name another folder for another one", code="exists", field="--home"
         )
-    signing = recovery = None
-    if not no_passphrase:
-        signing = os.environ.get("TRAINMARK_PASSPHRASE") or ask_passphrase(
-            "Passphrase for the signing key", "TRAINMARK_PASSPHRASE or --no-passphrase", twice=True
-        )
-        recovery = os.environ.get("TRAINMARK_RECOVERY_PASSPHRASE") or ask_passphrase(
-            "Another passphrase, for the recovery key", "TRAINMARK_RECOVERY_PASSPHRASE or --no-passphrase", twice=True
-        )
     is_new = not home.exists()
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,6 +130,10 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
     except OSError as e:
         raise BackendError(f"cannot make {shown_path(home)}: {e.strerror}", field="--home") from e
     try:
+        signing = recovery = None
+        if not no_passphrase:
+            signing = _new_passphrase("Passphrase for the signing key", "TRAINMARK_PASSPHRASE")
+            recovery = _new_passphrase("Another passphrase, for the recovery key", "TRAINMARK_RECOVERY_PASSPHRASE")
         profile = create_creator(
             home,
             name=name,
@@ -153,6 +166,14 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
     emit(as_json, value, lines)
 
 
+def _new_passphrase(question: str, setting: str) -> str:
+    given = os.environ.get(setting)
+    if given:
+        return check_passphrase(given)
+    rule = f"{MIN_PASSPHRASE} to {MAX_PASSPHRASE} characters"
+    return ask_new_passphrase(f"{question} ({rule})", f"{setting} or --no-passphrase", check_passphrase)
+
+
 @click.group("license")
 def license_group() -> None:
     """License terms: the same for people and machines."""
@@ -164,8 +185,8 @@ def license_group() -> None:
     "preset_name",
     help="Ready-made answers, listed when you leave it out.",
 )
-@click.option("--id", "license_id", help="A short code, such as SAM-TRAIN-2026-v1.")
-@click.option("--url", "license_url", help="Where you will publish the text.")
+@click.option("--id", "license_id", callback=valid(check_license_id), help="A short code, such as SAM-TRAIN-2026-v1.")
+@click.option("--url", "license_url", callback=valid(check_url), help="Where you will publish the text.")
 @click.option("--set", "changes", multiple=True, metavar="USE=ANSWER", help="Change one use to yes, no or ask.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Default: <id>.license.json; the text goes beside it."
@@ -194,11 +215,21 @@ def license_new(
     if license_id is None:
         suggested = _suggested_id(profile.name, preset_name)
         with answered_by("--id"):
-            license_id = click.prompt("A short code for it", default=suggested, err=True)
+            license_id = click.prompt(
+                "A short code for it",
+                default=suggested,
+                value_proc=lambda value: checked(check_license_id, value),
+                err=True,
+            )
     if license_url is None:
         suggested = f"{profile.attribution_url.rstrip('/')}/{license_id}"
         with answered_by("--url"):
-            license_url = click.prompt("Where the text will be published", default=suggested, err=True)
+            license_url = click.prompt(
+                "Where the text will be published",
+                default=suggested,
+                value_proc=lambda value: checked(check_url, value),
+                err=True,
+            )
     fields = dict(preset(preset_name).fields(license_id, license_url))
     fields["uses"] = {**_uses(fields["uses"]), **dict(_change(change) for change in changes)}
     terms, text = make_license(fields, profile.name)

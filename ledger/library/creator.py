@@ -15,7 +15,6 @@ It keeps no key in the profile, and no time or state of keys: those are in the l
 
 from __future__ import annotations
 
-import re
 import stat
 from base64 import encodebytes
 from dataclasses import dataclass
@@ -55,7 +54,6 @@ MAX_KEY_BYTES: Final = 16 * 1024
 KEY_MODE: Final = 0o600
 
 _PROFILE_KEYS = ("trainmark", "name", "attribution_url", "did", "label")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _PLAIN = b"-----BEGIN PRIVATE KEY-----"
 
@@ -79,7 +77,12 @@ class Profile:
         text.line(self.name, "creator.name")
         text.url(self.attribution_url, "creator.attribution_url")
         did_decode(self.did, "creator.did")
-        text.identifier(self.label, "creator.label", _LABEL, 64)
+        check_label(self.label, "creator.label")
+
+
+def check_label(label: str, field: str) -> str:
+    """Returns a creator's label. Raises MalformedError: not of its form."""
+    return text.identifier(label, field, text.NAME, 64)
 
 
 def format_profile(profile: Profile) -> bytes:
@@ -190,16 +193,12 @@ def encode_key(seed: bytes, passphrase: str | None, entropy: Entropy, *, no_pass
         if passphrase is not None:
             raise MalformedError("give a passphrase or ask for none, not both", field="passphrase")
         return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    if passphrase is None or not MIN_PASSPHRASE <= len(passphrase) <= MAX_PASSPHRASE:
-        found = "none" if passphrase is None else f"{len(passphrase)}"
-        raise MalformedError(
-            f"expected {MIN_PASSPHRASE} to {MAX_PASSPHRASE} characters, found {found}", field="passphrase"
-        )
+    secret = _encoded(check_passphrase(passphrase))
     salt, iv = entropy(16), entropy(16)
-    secret = Scrypt(salt=salt, length=32, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P).derive(_encoded(passphrase))
+    derived = Scrypt(salt=salt, length=32, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P).derive(secret)
     plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     padding = 16 - len(plain) % 16
-    encryptor = Cipher(algorithms.AES256(secret), modes.CBC(iv)).encryptor()
+    encryptor = Cipher(algorithms.AES256(derived), modes.CBC(iv)).encryptor()
     encrypted = encryptor.update(plain + bytes([padding]) * padding) + encryptor.finalize()
     cost = b"".join(_der(_INTEGER, _der_number(n)) for n in (_SCRYPT_N, _SCRYPT_R, _SCRYPT_P))
     derivation = _sequence(_der(_OID, _OID_SCRYPT), _sequence(_der(_OCTETS, salt), cost))
@@ -210,6 +209,20 @@ def encode_key(seed: bytes, passphrase: str | None, entropy: Entropy, *, no_pass
     body = encodebytes(info).replace(b"\n", b"")
     lines = [body[at : at + 64] for at in range(0, len(body), 64)]
     return b"\n".join([_ENCRYPTED, *lines, end, b""])
+
+
+def check_passphrase(passphrase: str | None) -> str:
+    """Returns a passphrase for a new key file.
+
+    Raises:
+        MalformedError: none, or one outside 8 to 1,024 characters.
+    """
+    if passphrase is None or not MIN_PASSPHRASE <= len(passphrase) <= MAX_PASSPHRASE:
+        found = "none" if passphrase is None else f"{len(passphrase)}"
+        raise MalformedError(
+            f"expected {MIN_PASSPHRASE} to {MAX_PASSPHRASE} characters, found {found}", field="passphrase"
+        )
+    return passphrase
 
 
 def _encoded(passphrase: str) -> bytes:

@@ -29,7 +29,7 @@ DISCLOSURES: Final = ("licensee", "price")
 MAX_DISCLOSURE_CHARS: Final = 8192
 SALT_BYTES: Final = 16
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
+_CURRENCY = text.Form(re.compile(r"[A-Z]{3}"), "three capital letters, like EUR")
 
 
 @dataclass(frozen=True, slots=True)

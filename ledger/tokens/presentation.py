@@ -23,7 +23,7 @@ BINDING_TYPE: Final = "kb+jwt"
 PRESENTATION_SECONDS: Final = 300
 """How old the proof may be, unless a verifier says otherwise."""
 
-_NONCE = re.compile(r"[A-Za-z0-9._~-]+")
+_NONCE = text.Form(re.compile(r"[A-Za-z0-9._~-]+"), "letters, digits and the signs . _ ~ -")
 
 
 @dataclass(frozen=True, slots=True)

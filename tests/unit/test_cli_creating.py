@@ -147,16 +147,50 @@ def test_init_never_replaces_a_creator(place: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "url", "message"),
     [
-        ("", "https://ada.example/", "creator.name: must not be empty"),
-        ("Ada\nLens", "https://ada.example/", "creator.name: "),
-        ("Ada", "ada.example", "creator.attribution_url: expected "),
+        ("", "https://ada.example/", "'--name': must not be empty"),
+        ("Ada\nLens", "https://ada.example/", "'--name': U+000A is not allowed: one line, no direction marks"),
+        (
+            "Ada",
+            "ada.example",
+            "'--url': expected an address that begins with https:// or http:// and has no spaces; "
+            "ASCII, at most 2048 characters; found 'ada.example'",
+        ),
     ],
 )
 def test_init_refuses_what_is_no_name_or_url(name: str, url: str, message: str) -> None:
-    said = call("init", "--no-passphrase", "--name", name, "--url", url, "--home", "home")
-    assert said.code == 2
-    assert said.err.startswith(f"trainmark: {message}")
+    said = call("init", "--name", name, "--url", url, "--home", "home")  # before any passphrase is asked for
+    assert (said.code, said.out) == (2, "")
+    assert said.err.endswith(f"Error: Invalid value for {message}\n")
+    assert "assphrase" not in said.err
     assert not Path("home").exists()
+
+
+def test_init_asks_again_for_a_url_that_is_none(place: Path) -> None:
+    said = call("init", "--no-passphrase", answers="Ada\nada.example\nhttps://ada.example/\n")
+    assert said.code == 0
+    assert "Error: expected an address that begins with https:// or http://" in said.err
+    assert load_profile(place / ".trainmark").attribution_url == "https://ada.example/"
+
+
+def test_init_asks_again_for_a_passphrase_until_it_is_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = iter(["short", "correct horse", "correct hors", "correct horse", "correct horse", *2 * ["battery staple"]])
+    asked: list[str] = []
+
+    def getpass(prompt: str = "", stream: object = None) -> str:
+        asked.append(prompt)
+        return next(typed)
+
+    monkeypatch.setattr("getpass.getpass", getpass)
+    said = call("init", "--name", "Ada", "--url", "https://ada.example/")
+    assert said.code == 0
+    assert said.err == "Error: expected 8 to 1024 characters, found 5\nError: the two are not the same\n"
+    question = "Passphrase for the signing key (8 to 1024 characters): "
+    assert asked == [
+        question, question, "The same again: ", question, "The same again: ",
+        "Another passphrase, for the recovery key (8 to 1024 characters): ", "The same again: ",
+    ]  # fmt: skip
+    assert load_key(place / ".trainmark/signing.key.pem", "correct horse").did == load_profile(place / ".trainmark").did
+    assert load_key(place / ".trainmark/recovery.key.pem", "battery staple").did != load_profile(Path(".trainmark")).did
 
 
 def test_init_refuses_a_short_passphrase(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +220,9 @@ def test_license_new_binds_terms_and_text(creator: Path) -> None:
 
 
 def test_license_new_asks_for_what_it_is_not_told(creator: Path) -> None:
-    said = call("license", "new", "--json", answers="research\nADA-R\n\n")
+    said = call("license", "new", "--json", answers="research\nmy license\nADA-R\nhere\n\n")
+    assert "Error: expected letters, digits, and the signs . _ -" in said.err
+    assert "Error: expected an address that begins with https://" in said.err
     assert said.code == 0
     assert said.value["license"] == "ADA-R.license.json"  # the questions went elsewhere
     assert json.loads(Path("ADA-R.license.json").read_bytes())["license_url"] == "https://ada.example/ADA-R"
@@ -196,8 +232,13 @@ def test_license_new_asks_for_what_it_is_not_told(creator: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["--preset", "nothing"], 2, "trainmark: preset: expected one of train, "),
-        (["--id", "two words"], 2, "trainmark: terms.license_id: expected "),
-        (["--url", "here"], 2, "trainmark: terms.license_url: expected "),
+        (
+            ["--id", "two words"],
+            2,
+            "Error: Invalid value for '--id': expected letters, digits, and the signs . _ - behind the first of them; "
+            "ASCII, at most 128 characters; found 'two words'\n",
+        ),
+        (["--url", "here"], 2, "Error: Invalid value for '--url': expected an address that begins with https:// or "),
         (["--set", "train=maybe"], 2, "Error: Invalid value for --set: train=maybe: expected one of search, "),
         (["--set", "paint=yes"], 2, "Error: Invalid value for --set: paint=yes: expected one of search, "),
         (["--home", "none"], 2, "trainmark: --home: no creator in none: make one with 'trainmark init'"),

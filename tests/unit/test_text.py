@@ -94,7 +94,12 @@ def test_what_no_identifier_is(value: str) -> None:
     "value", ["ftp://x", "http://", "https:x", "javascript:alert(1)", "https://é", "https://x y", ""]
 )
 def test_what_no_address_is(value: str) -> None:
-    refused(text.url, value)
+    assert "an address that begins with https:// or http://" in refused(text.url, value)
+
+
+@pytest.mark.parametrize("read", [text.identifier, text.url, text.chain])
+def test_a_form_is_told_in_words(read: Callable[[str, str], str]) -> None:
+    assert not set("[]{}+*?\\") & set(refused(read, "two words"))
 
 
 def test_addresses() -> None:
