@@ -303,8 +303,16 @@ def _license_lines(terms: Terms) -> list[str]:
     ]
 
 
+def _there(_ctx: click.Context, param: click.Parameter, path: Path) -> Path:
+    """Returns a path that leads somewhere; asked before any question is."""
+    if not os.path.lexists(path):
+        kind = "folder" if param.name == "folder" else "file"
+        raise NotFoundError(f"there is no {kind} {shown_path(path)}", field=param.opts[0])
+    return path
+
+
 @click.command("manifest")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), is_eager=True, callback=_there)
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="A new folder for the tagged copies."
 )
@@ -313,6 +321,8 @@ def _license_lines(terms: Terms) -> list[str]:
     "license_path",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
+    is_eager=True,
+    callback=_there,
     help="Your *.license.json.",
 )
 @click.option("--title", cls=AskedOption, prompt="Title of the library", help="Title of the library.")

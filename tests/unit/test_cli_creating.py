@@ -307,7 +307,7 @@ def test_manifest_again_changes_nothing(creator: Path) -> None:
         ({"folder": "none"}, 2, "trainmark: folder: there is no folder "),
         ({"folder": "pictures/a.png"}, 2, "Error: Invalid value for 'FOLDER': Directory 'pictures/a.png' is a file."),
         ({"folder": "empty"}, 2, "no file in "),
-        ({"license_": "none.json"}, 2, "trainmark: license: there is no file 'none.json' [not-found]"),
+        ({"license_": "none.json"}, 2, "trainmark: --license: there is no file 'none.json' [not-found]"),
         ({"license_": "pictures"}, 2, "Error: Invalid value for '--license': File 'pictures' is a directory."),
         ({"license_": "pictures/a.png"}, 2, "trainmark: terms: not JSON"),
         ({"out": "pictures"}, 3, "trainmark: out: the pictures are in it; choose another [output-folder]"),
@@ -341,6 +341,18 @@ def test_manifest_refuses_what_is_declared_in_other_words(creator: Path, options
     assert (said.code, said.out) == (2, "")
     assert message in said.err
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "license_", "message"),
+    [
+        ("none", LICENSE, "trainmark: folder: there is no folder 'none' [not-found]\n"),
+        ("pictures", "none.json", "trainmark: --license: there is no file 'none.json' [not-found]\n"),
+    ],
+)
+def test_manifest_asks_nothing_about_what_is_not_there(creator: Path, folder: str, license_: str, message: str) -> None:
+    said = call("manifest", folder, "-o", "out", "--license", license_, answers="Avatars\nowned\n")
+    assert (said.code, said.out, said.err) == (2, "", message)
 
 
 def test_manifest_wants_the_text_beside_its_terms(creator: Path) -> None:
