@@ -409,7 +409,7 @@ def manifest(
             on_conflict=on_conflict,
             keep_private=keep_private,
             skip_broken=skip_broken,
-            before_signing=_tell_what_is_no_picture,
+            before_signing=_tell_before_signing,
             progress=report,
         )
     header = built.manifest.header
@@ -441,8 +441,11 @@ def _left_out(skipped: Sequence[Skipped]) -> list[str]:
     return [f"left out: {_some([f'{one.path} ({one.reason})' for one in skipped])}"]
 
 
-def _tell_what_is_no_picture(prepared: Sequence[Prepared]) -> None:
-    """Says what else is about to be signed; a program reads it in the manifest."""
+def _tell_before_signing(prepared: Sequence[Prepared]) -> None:
+    """Says what is no picture, and what no registry will list; a program reads it in the manifest."""
+    reasons = dict.fromkeys(reason for one in prepared if (reason := one.entry.blocks_listing))
+    if reasons:
+        note(f"{', '.join(reasons)}: a registry logs this and rejects it by its rule 2, so that it is not listed")
     others = [one.path for one in prepared if not one.record.media_type.startswith("image/")]
     if others:
         what = "1 file is no picture and gets" if len(others) == 1 else f"{len(others)} files are no pictures and get"

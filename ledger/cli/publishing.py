@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from ledger.canonical import Object, parse
+from ledger.cli import NO, YES
 from ledger.cli.creating import home_option, load_creator, load_license
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.encoding import digest_decode, digest_encode, time_decode, time_encode
@@ -33,6 +34,7 @@ OFFERED = ("logged", "listed", "disputed")
 """States of a manifest that is on offer, or may be by a decision of the registry."""
 
 _LEAF = re.compile(r"[0-9]{1,15}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])")
 
 
 class _Logged(NamedTuple):
@@ -61,10 +63,11 @@ def to_option(command: click.decorators.FC) -> click.decorators.FC:
 @to_option
 @home_option
 @json_option
-def publish(
-    manifest_path: Path, supersedes: tuple[int, ...], beside: bool, url: str, home: Path, as_json: bool
-) -> None:
-    """Publish a dataset manifest (its file or folder) in a registry's log; running it again changes nothing."""
+def publish(manifest_path: Path, supersedes: tuple[int, ...], beside: bool, url: str, home: Path, as_json: bool) -> int:
+    """Publish a dataset manifest (its file or folder) in a registry's log; running it again changes nothing.
+
+    Exit code 0: listed, or logged and waiting for a person; 1: rejected by the registry's rules.
+    """
     from ledger.client import RegistryClient
 
     folder = library_folder(manifest_path)
@@ -99,9 +102,22 @@ def publish(
     lines = [
         f"logged as leaf {receipt.leaf} of {policy.origin} (checkpoint of {receipt.size} leaves)",
         words.get(receipt.decision, receipt.decision),
-        *(f"  - {reason}" for reason in receipt.reasons),
+        *(f"  - {_with_paths(reason, manifest)}" for reason in receipt.reasons),
     ]
     emit(as_json, value, lines)
+    return NO if receipt.decision == "reject" else YES
+
+
+def _with_paths(reason: str, manifest: Manifest) -> str:
+    """Returns a registry's reason with the path of our file where it names a file by its hash."""
+    digest = _DIGEST.match(reason)
+    if digest is None:
+        return reason
+    named = digest_decode(digest[0])
+    for entry in manifest.entries:
+        if named in (entry.provenance_hash, entry.published_hash, entry.content_hash):
+            return f"{entry.path} ({digest[0]}){reason[digest.end() :]}"
+    return reason
 
 
 def _said(manifest: Manifest, profile: Profile, key: SigningKey, origin: str, supersedes: tuple[int, ...]) -> Statement:

@@ -610,6 +610,10 @@ def test_what_collides_waits_and_is_decided_by_a_person(story: Story) -> None:
     ok(call(*make, *DECLARED))
     published = ok(call("publish", "tagged-copied", "--to", story.url, "--json", *eve)).value
     assert published["decision"] == "wait"
+    told = ok(call("publish", "tagged-copied", "--to", story.url, *eve)).out
+    assert [f"  - a.png ({reason.split()[0]}) is also in leaf" in told for reason in published["reasons"]] == [
+        True for _ in published["reasons"]
+    ]
     leaf, contested = published["leaf"], story.published["priced"]["leaf"]
     assert all(f"leaf {contested}" in reason for reason in published["reasons"])
     assert published["reasons"]
@@ -635,7 +639,8 @@ def test_what_the_rules_reject_says_why(story: Story) -> None:
     Path("missing/a.png").write_bytes(png(seed=41))
     make = ("manifest", "missing", "-o", "tagged-missing", "--license", "ADA-free.license.json", "--title", "missing")
     ok(call(*make, "--rights", "owned", "--release", "missing", "--privacy", "face"))
-    said = ok(call("publish", "tagged-missing", "--to", story.url))
+    said = call("publish", "tagged-missing", "--to", story.url)
+    assert (said.code, said.err) == (1, "")
     assert "rejected by the registry's rules: change what the reasons say and publish a new version" in said.out
     assert "  - a.png: " in said.out
 

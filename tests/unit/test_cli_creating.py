@@ -458,6 +458,21 @@ def test_what_is_no_picture_is_told(creator: Path) -> None:
     assert make(out="one").err == "1 file is no picture and gets a sidecar: notes.txt\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--release", "missing"), "release_status missing"),
+        (("--rights", "needs-release"), "rights_status needs-release"),
+        (("--privacy", "unknown"), "privacy face unknown"),
+    ],
+)
+def test_what_no_registry_lists_is_told(creator: Path, options: tuple[str, str], reason: str) -> None:
+    said = make(*options)
+    assert said.code == 0
+    assert said.err == f"{reason}: a registry logs this and rejects it by its rule 2, so that it is not listed\n"
+    assert make("--release", "on-file", out="fine").err == ""
+
+
 def test_what_is_no_picture_is_told_before_anything_is_signed(creator: Path) -> None:
     (creator / "notes.txt").write_text("remember")
     seen: list[bool] = []
