@@ -584,11 +584,16 @@ def test_review_is_for_the_registrys_own_people(story: Story, own: dict[str, Any
     review = ("review", "list", "--registry", story.url)
     refused(call(*review, "--key", "other/keys/registry.pem"), 1, "[key-invalid]")
     refused(call(*review, "--key", ".trainmark/signing.key.pem"), 1, "[key-invalid]")
-    refused(call(*review, "--key", "none.pem"), 2, "there is no file 'none.pem'")
+    refused(call(*review, "--key", "none.pem"), 2, "trainmark: --key: there is no file 'none.pem': name the registry's")
+    refused(
+        call(*review), 2, "--key: there is no file '.trainmark/keys/registry.pem': name the registry's key with --key"
+    )
     refused(call(*review, "--key", "registry/keys/anchor.pem"), 2, "expected Ed25519")
     refused(call("review", "list", "--registry", SILENT, *REGISTRY_KEY), 3, "[unreachable]")
-    for leaf in (0, 999):
-        refused(call("review", "approve", leaf, "--registry", story.url, *REGISTRY_KEY), 1, "[void]")
+    for leaf, message in ((0, "LEAF: leaf 0 is no manifest"), (999, "LEAF: there is no leaf 999")):
+        for decision in ("approve", "reject"):
+            said = call("review", decision, leaf, "--registry", story.url, *REGISTRY_KEY)
+            refused(said, 2, f"trainmark: {message} [not-found]")
 
 
 def test_what_collides_waits_and_is_decided_by_a_person(story: Story) -> None:
