@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -297,10 +299,23 @@ def license_show(file: Path, as_json: bool) -> None:
 def _license_lines(terms: Terms) -> list[str]:
     from ledger.library.licenses import explain
 
+    width = max(shutil.get_terminal_size((80, 24)).columns, 64)
     return [
         f"{terms.license_id}  {digest_encode(terms.digest)}",
-        *(f"  {line.label:24}{line.answer:18}{line.sentence}" for line in explain(terms)),
+        *(_wrapped(f"{line.label:23} {line.answer:17} ", line.sentence, width) for line in explain(terms)),
     ]
+
+
+def _wrapped(columns: str, sentence: str, width: int) -> str:
+    """Returns a row of a table whose last column is text, in lines of `width`."""
+    return textwrap.fill(
+        f"{columns}{sentence}",
+        width,
+        initial_indent="  ",
+        subsequent_indent=" " * (2 + 24 + 18),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _there(_ctx: click.Context, param: click.Parameter, path: Path) -> Path:

@@ -19,7 +19,7 @@ from ledger.encoding import digest_encode, sha256
 from ledger.library.creator import load_key, load_profile
 from tests.reference import documents
 from tests.support.pictures import exif_block, exif_segment, jpeg, png, with_png_chunks, with_segments
-from tests.support.process import Said, call, environment
+from tests.support.process import COMMAND, Said, call, environment
 
 MADE = ("creator.json", "recovery.json", "recovery.key.pem", "signing.key.pem")
 DECLARED = ("--title", "Avatars", "--rights", "owned", "--release", "not-required", "--privacy", "none")
@@ -217,6 +217,19 @@ def test_license_new_binds_terms_and_text(creator: Path) -> None:
     shown = call("license", "show", "ADA-2.license.json", "--json")
     assert shown.value["license_digest"] == said.value["license_digest"]
     assert [line for line in call("license", "show", "ADA-2.license.json").out.splitlines() if "deploy" in line]
+
+
+@pytest.mark.parametrize("columns", [None, 100])
+def test_license_show_stays_within_the_terminal(creator: Path, columns: int | None) -> None:
+    env = {name: value for name, value in environment().items() if name != "COLUMNS"}
+    env |= {"COLUMNS": str(columns)} if columns else {}
+    done = subprocess.run([*COMMAND, "license", "show", LICENSE], env=env, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()[1:]
+    assert (columns or 80) - 20 < max(map(len, lines)) <= (columns or 80)
+    answers = call("license", "show", LICENSE, "--json").value["answers"]
+    told = " ".join(done.stdout.split())
+    assert all(f"{one['label']} {one['answer']} {one['sentence']}" in told for one in answers)
+    assert new_license("ADA-3").out.count("\n") > len(answers) + 3
 
 
 def test_license_new_asks_for_what_it_is_not_told(creator: Path) -> None:
