@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ledger.canonical import Json, Object
 from ledger.cli.asking import AskedOption, answered_by, ask_new_passphrase, ask_passphrase, checked, valid
 from ledger.cli.output import emit, json_option, note, progress
 from ledger.encoding import digest_encode
@@ -36,7 +37,17 @@ from ledger.library.creator import (
 )
 from ledger.library.source import MANIFEST_FILE
 from ledger.manifests import PRIVACY_ANSWERS, PRIVACY_FLAGS, RELEASE_STATUSES, RIGHTS_STATUSES
-from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES, Terms, check_license_id, parse_terms, verify_text
+from ledger.terms import (
+    ANSWERS,
+    AUDIENCES,
+    MAX_LICENSE_TEXT_BYTES,
+    MAX_TERMS_BYTES,
+    USES,
+    Terms,
+    check_license_id,
+    parse_terms,
+    verify_text,
+)
 from ledger.text import line as check_line
 from ledger.text import url as check_url
 
@@ -45,6 +56,9 @@ if TYPE_CHECKING:
     from ledger.library.source import Skipped
 
 DEFAULT_HOME = Path(".trainmark")
+NUMBERS = ("term_months", "exclusive_months", "notice_days", "audit_per_year")
+WORDS = ("audience", "exclusive_after", "trained_models")
+"""Fields of terms beside the uses that ``license new --set`` changes."""
 
 
 def home_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -189,7 +203,17 @@ def license_group() -> None:
 )
 @click.option("--id", "license_id", callback=valid(check_license_id), help="A short code, such as SAM-TRAIN-2026-v1.")
 @click.option("--url", "license_url", callback=valid(check_url), help="Where you will publish the text.")
-@click.option("--set", "changes", multiple=True, metavar="USE=ANSWER", help="Change one use to yes, no or ask.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=lambda _ctx, _param, values: [_change(value) for value in values],
+    help=f"Change one answer; may be given again. A use ({', '.join(USES)}) to yes, no or ask; term_months (how long a"
+    " permission lasts, 0: without end); exclusive_months and exclusive_after (non-exclusive, delist);"
+    f" audience ({', '.join(AUDIENCES)}); territory (world, or countries like AT,DE); notice_days and trained_models"
+    " (keep, retire) of a withdrawal; audit_per_year.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Default: <id>.license.json; the text goes beside it."
 )
@@ -199,7 +223,7 @@ def license_new(
     preset_name: str | None,
     license_id: str | None,
     license_url: str | None,
-    changes: tuple[str, ...],
+    changes: list[tuple[str, Json]],
     output: Path | None,
     home: Path,
     as_json: bool,
@@ -232,8 +256,9 @@ def license_new(
                 value_proc=lambda value: checked(check_url, value),
                 err=True,
             )
-    fields = dict(preset(preset_name).fields(license_id, license_url))
-    fields["uses"] = {**_uses(fields["uses"]), **dict(_change(change) for change in changes)}
+    fields = preset(preset_name).fields(license_id, license_url)
+    for name, value in changes:
+        fields = _changed(fields, name, value)
     terms, text = make_license(fields, profile.name)
     target = output or Path(f"{license_id}.license.json")
     create_file(target, terms.data)
@@ -242,24 +267,37 @@ def license_new(
     except BaseException:
         target.unlink()  # never one without the other
         raise
-    value = {"license": str(target), "text": str(text_path(target)), "license_digest": digest_encode(terms.digest)}
-    emit(as_json, value, [f"terms  {target}", f"text   {text_path(target)}", *_license_lines(terms)[1:]])
+    made = {"license": str(target), "text": str(text_path(target)), "license_digest": digest_encode(terms.digest)}
+    emit(as_json, made, [f"terms  {target}", f"text   {text_path(target)}", *_license_lines(terms)[1:]])
 
 
-def _uses(value: object) -> dict[str, str]:
-    assert isinstance(value, dict)
-    return {str(use): str(answer) for use, answer in value.items()}
-
-
-def _change(change: str) -> tuple[str, str]:
-    from ledger.terms import ANSWERS, USES
-
-    use, _, answer = change.partition("=")
-    if use not in USES or answer not in ANSWERS:
+def _change(change: str) -> tuple[str, Json]:
+    """Reads ``NAME=VALUE`` of ``--set``; whether the terms take the value is for them to say."""
+    name, _, answer = change.partition("=")
+    if name in NUMBERS and answer.isascii() and answer.isdigit() and len(answer) < 6:
+        return name, int(answer)
+    if name in WORDS and answer:
+        return name, answer
+    if name == "territory" and answer:
+        return name, [*answer.split(",")]
+    if name in NUMBERS:
+        raise click.BadParameter(f"{change}: expected a number behind =", param_hint="--set")
+    if name not in USES or answer not in ANSWERS:
+        names = ", ".join((*USES, *NUMBERS, *WORDS, "territory"))
         raise click.BadParameter(
-            f"{change}: expected one of {', '.join(USES)}, then = and {', '.join(ANSWERS)}", param_hint="--set"
+            f"{change}: expected one of {names}, then =, and for a use {', '.join(ANSWERS)}", param_hint="--set"
         )
-    return use, answer
+    return name, answer
+
+
+def _changed(fields: Object, name: str, value: Json) -> Object:
+    """Returns fields of terms with one answer changed, wherever it stands in them."""
+    group = "uses" if name in USES else "revocation" if name in ("notice_days", "trained_models") else None
+    if group is None:
+        return {**fields, name: value}
+    inner = fields[group]
+    assert isinstance(inner, dict)
+    return {**fields, group: {**inner, name: value}}
 
 
 def _suggested_id(name: str, preset_name: str) -> str:

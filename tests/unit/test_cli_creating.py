@@ -219,6 +219,28 @@ def test_license_new_binds_terms_and_text(creator: Path) -> None:
     assert [line for line in call("license", "show", "ADA-2.license.json").out.splitlines() if "deploy" in line]
 
 
+def test_license_new_sets_what_is_no_use(creator: Path) -> None:
+    changes = {
+        "term_months": "24",
+        "exclusive_months": "6",
+        "exclusive_after": "delist",
+        "audience": "research",
+        "territory": "AT,DE",
+        "notice_days": "90",
+        "trained_models": "retire",
+        "audit_per_year": "2",
+        "train": "ask",
+    }
+    said = new_license("ADA-4", *(f"--set={name}={value}" for name, value in changes.items()))
+    assert said.code == 0
+    terms = json.loads(Path("ADA-4.license.json").read_bytes())
+    flat = {**terms, **terms["uses"], **terms["revocation"], "territory": ",".join(terms["territory"])}
+    assert {name: str(flat[name]) for name in changes} == changes
+    assert "A permission ends 24 months after it was granted." in " ".join(said.out.split())
+    told = " ".join(call("license", "new", "--help").out.split())
+    assert all(name in told for name in changes)
+
+
 @pytest.mark.parametrize("columns", [None, 100])
 def test_license_show_stays_within_the_terminal(creator: Path, columns: int | None) -> None:
     env = {name: value for name, value in environment().items() if name != "COLUMNS"}
@@ -254,6 +276,10 @@ def test_license_new_asks_for_what_it_is_not_told(creator: Path) -> None:
         (["--url", "here"], 2, "Error: Invalid value for '--url': expected an address that begins with https:// or "),
         (["--set", "train=maybe"], 2, "Error: Invalid value for --set: train=maybe: expected one of search, "),
         (["--set", "paint=yes"], 2, "Error: Invalid value for --set: paint=yes: expected one of search, "),
+        (["--set", "term_months=soon"], 2, "Invalid value for --set: term_months=soon: expected a number behind ="),
+        (["--set", "term_months=9999"], 2, "trainmark: terms.term_months: "),
+        (["--set", "audience=friends"], 2, "trainmark: terms.audience: expected one of any, "),
+        (["--set", "territory=Austria"], 2, "trainmark: terms.territory: expected "),
         (["--home", "none"], 2, "trainmark: --home: no creator in none: make one with 'trainmark init'"),
         (["-o", "ADA-9.txt"], 2, "Error: Invalid value for --output: ADA-9.txt: the name must end in .json"),
         (["-o", "none/a.json"], 3, "trainmark: file: cannot write 'none/a.json': No such file or directory"),
