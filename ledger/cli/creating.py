@@ -7,7 +7,7 @@ import re
 import shutil
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -61,16 +61,31 @@ WORDS = ("audience", "exclusive_after", "trained_models")
 """Fields of terms beside the uses that ``license new --set`` changes."""
 
 
-def home_option(command: click.decorators.FC) -> click.decorators.FC:
-    """Adds ``--home DIR``: where the creator's profile and keys are."""
+def home_option_checked(
+    check: Callable[[Path], object] | None,
+) -> Callable[[click.decorators.FC], click.decorators.FC]:
+    """Adds ``--home DIR``, where the creator's profile and keys are; `check` sees it before any question is asked."""
+
+    def callback(_ctx: click.Context, _param: click.Parameter, home: Path) -> Path:
+        if check is not None:
+            check(home)
+        return home
+
     return click.option(
         "--home",
         type=click.Path(path_type=Path),
         default=DEFAULT_HOME,
         envvar="TRAINMARK_HOME",
         show_default=True,
+        is_eager=True,
+        callback=callback,
         help="Folder of your creator profile and keys.",
-    )(command)
+    )
+
+
+def home_option(command: click.decorators.FC) -> click.decorators.FC:
+    """Adds ``--home DIR``: where the creator's profile and keys are."""
+    return home_option_checked(None)(command)
 
 
 def profile_in(home: Path) -> Profile:
@@ -107,6 +122,13 @@ def open_key(path: Path, question: str, setting: str) -> SigningKey:
     return load_key(path, passphrase)
 
 
+def _no_creator_yet(home: Path) -> None:
+    if (home / PROFILE_FILE).exists():
+        raise ConflictError(
+            f"there is a creator in {home} already; name another folder for another one", code="exists", field="--home"
+        )
+
+
 @click.command("init")
 @click.option(
     "--name",
@@ -130,14 +152,10 @@ def open_key(path: Path, question: str, setting: str) -> SigningKey:
     help="A word for this creator, if you keep several.",
 )
 @click.option("--no-passphrase", is_flag=True, help="Leave the keys unencrypted: for tests and machines only you use.")
-@home_option
+@home_option_checked(_no_creator_yet)
 @json_option
 def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_json: bool) -> None:
     """Make a creator: an id, a signing key, and a recovery key to keep offline."""
-    if (home / PROFILE_FILE).exists():
-        raise ConflictError(
-            f"there is a creator in {home} already; name another folder for another one", code="exists", field="--home"
-        )
     is_new = not home.exists()
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -413,7 +431,7 @@ def _there(_ctx: click.Context, param: click.Parameter, path: Path) -> Path:
 )
 @click.option("--skip-broken", is_flag=True, help="Leave out pictures that are damaged, instead of stopping.")
 @click.option("--keep-private", is_flag=True, help="Keep GPS, serial numbers and owner names in the published copies.")
-@home_option
+@home_option_checked(profile_in)
 @json_option
 def manifest(
     folder: Path,
@@ -480,9 +498,11 @@ def manifest(
         f"{output / MANIFEST_FILE}  {header.entry_count} files, {built.outcome}",
         f"manifest digest {digest_encode(header.digest)}",
         *_left_out(built.skipped),
-        *(f"{c.path}: somebody else's {c.property} is kept; our metadata lies beside it" for c in built.conflicts),
-        *(f"{path}: taken out of the copy: {', '.join(names)}" for path, names in built.stripped.items()),
-        *(f"{path}: not examined for private data" for path in built.not_examined),
+        *_by_reason(
+            (f"somebody else's {c.property} is kept, and our metadata lies beside it", c.path) for c in built.conflicts
+        ),
+        *_by_reason((f"{', '.join(names)} taken out", path) for path, names in built.stripped.items()),
+        *_by_reason(("not examined for private data", path) for path in built.not_examined),
     ]
     emit(as_json, value, lines)
 
@@ -492,6 +512,14 @@ def _left_out(skipped: Sequence[Skipped]) -> list[str]:
     if not skipped:
         return []
     return [f"left out: {_some([f'{one.path} ({one.reason})' for one in skipped])}"]
+
+
+def _by_reason(told: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns one line for each thing that is told, with the paths it is told of."""
+    paths: dict[str, list[str]] = {}
+    for reason, path in told:
+        paths.setdefault(reason, []).append(path)
+    return [f"{reason}: {_some(found)}" for reason, found in paths.items()]
 
 
 def _tell_before_signing(prepared: Sequence[Prepared]) -> None:

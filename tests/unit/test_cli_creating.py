@@ -382,6 +382,28 @@ def test_manifest_refuses_what_is_declared_in_other_words(creator: Path, options
     assert not Path("out").exists()
 
 
+def test_a_creator_that_is_or_is_not_there_is_told_before_any_question(creator: Path) -> None:
+    again = call("init", answers="Eve\nhttps://eve.example/\n")
+    assert (again.code, again.out) == (3, "")
+    assert again.err.startswith("trainmark: --home: there is a creator in .trainmark already; ")
+    nobody = call("manifest", "pictures", "-o", "out", "--license", LICENSE, "--home", "none", answers="Avatars\n")
+    assert (nobody.code, nobody.out) == (2, "")
+    assert nobody.err == "trainmark: --home: no creator in none: make one with 'trainmark init' [not-found]\n"
+
+
+def test_what_was_done_to_many_files_is_told_in_one_line(creator: Path) -> None:
+    for number in range(22):
+        (creator / f"{number:02}.jpg").write_bytes(camera_jpeg(number, "Ada Lens"))
+        (creator / f"{number:02}.txt").write_text("notes")
+    out = make().out.splitlines()
+    [stripped] = [line for line in out if "taken out" in line]
+    assert stripped.startswith("Exif:GPS, Exif:CameraOwnerName, ")
+    assert " taken out: 00.jpg, 01.jpg, " in stripped
+    assert stripped.endswith(", 19.jpg, and 2 more")
+    [unseen] = [line for line in out if line.startswith("not examined for private data: 00.txt, ")]
+    assert unseen.endswith(", 19.txt, and 2 more")
+
+
 @pytest.mark.parametrize(
     ("folder", "license_", "message"),
     [
