@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -22,7 +22,7 @@ from ledger.encoding import digest_decode
 from ledger.errors import MalformedError
 from ledger.files import read_file, replace_file
 from ledger.gate.folder import check_folder
-from ledger.gate.verdict import REASONS, Covering, Verdict, Wanted
+from ledger.gate.verdict import REASONS, Covering, Verdict, Wanted, Word
 from ledger.terms import AUDIENCES, USES
 from ledger.tokens.bundle import parse_token_bundle, verify_token_bundle
 from ledger.trust import Trust
@@ -66,6 +66,13 @@ def _country(_context: click.Context, _param: click.Parameter, value: str | None
 @click.option("--audience", type=click.Choice(AUDIENCES), default="any", show_default=True, help="As whom you do it.")
 @click.option("--territory", callback=_country, help="The country you do it in, like NZ; default: everywhere.")
 @click.option("--token", "token_paths", multiple=True, type=click.Path(path_type=Path), help="A *.token.json you hold.")
+@click.option(
+    "--leave-out",
+    "left_out",
+    multiple=True,
+    metavar="PATTERN",
+    help="Files you do not train on, by name or path, like '*.txt'; repeat for more.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the report here, a line of JSON per file.")
 @registry_option
 @trust_option
@@ -76,34 +83,47 @@ def check(
     audience: str,
     territory: str | None,
     token_paths: tuple[Path, ...],
+    left_out: tuple[str, ...],
     output: Path | None,
     url: str,
     trust_path: Path,
     as_json: bool,
 ) -> int:
-    """Check every file of a folder.  Exit code 0 only if each is allowed; no answer, no proof or an error is a no."""
+    """Check every file of a folder.  Exit code 0 only if each is allowed; no answer, no proof or an error is a no.
+
+    Set aside, and no training data, are files that Trainmark wrote for a claim checked here (manifests, license,
+    sidecars), and what --leave-out names.
+    """
     from ledger.client import RegistryClient
 
     trust, now = load_trust(trust_path), int(time.time())
     wanted = Wanted(uses or ("train",), audience, territory)
     tokens = [_covering(path, trust, now, wanted) for path in token_paths]
     with RegistryClient(url) as client, progress("checking") as report:
-        verdicts = list(
-            check_folder(corpus, _Resolver(client), trust, wanted, registry=url, now=now, tokens=tokens, report=report)
+        verdicts = check_folder(
+            corpus,
+            _Resolver(client),
+            trust,
+            wanted,
+            registry=url,
+            now=now,
+            tokens=tokens,
+            left_out=left_out,
+            report=report,
         )
-    if not verdicts:
-        raise MalformedError("there is no file in it: nothing was checked", field=str(corpus))
+    counts = Counter(str(v.verdict) for v in verdicts)
+    if counts["aside"] == len(verdicts):
+        raise MalformedError("there is no file in it to train on: nothing was checked", field=str(corpus))
     if output is not None:
         replace_file(output, "".join(_report_line(v) for v in verdicts).encode())
-    counts = Counter(str(v.verdict) for v in verdicts)
     value: Object = {
         "registry": url,
         "uses": list(wanted.uses),
-        "counts": {word: counts[word] for word in ("allow", "review", "deny")},
+        "counts": {word: counts[word] for word in get_args(Word)},
         "verdicts": [v.value() for v in verdicts],
     }
     emit(as_json, value, _lines(verdicts, counts, wanted))
-    return YES if counts["allow"] == len(verdicts) else NO
+    return NO if counts["review"] or counts["deny"] else YES
 
 
 def _covering(path: Path, trust: Trust, now: int, wanted: Wanted) -> Covering:
@@ -128,12 +148,16 @@ def _leaf_of(claim: object) -> Json:
 
 
 def _lines(verdicts: Sequence[Verdict], counts: Counter[str], wanted: Wanted) -> list[str]:
-    why = Counter((v.verdict, reason) for v in verdicts for reason in v.reasons)
+    why = Counter((v.verdict, v.reasons) for v in verdicts)
     lines = [
-        f"{len(verdicts)} files for {', '.join(wanted.uses)}: "
-        f"{counts['allow']} allowed, {counts['review']} for a person, {counts['deny']} denied",
-        *(f"  {word:7}{count:6}  {REASONS.get(reason, reason)}" for (word, reason), count in sorted(why.items())),
+        f"{len(verdicts) - counts['aside']} files for {', '.join(wanted.uses)}: "
+        f"{counts['allow']} allowed, {counts['review']} for a person to decide, {counts['deny']} denied"
+        + (f"; {counts['aside']} more set aside" if counts["aside"] else ""),
+        *(
+            f"  {word:7}{count:6}  {'; '.join(REASONS[reason] for reason in reasons)}"
+            for (word, reasons), count in sorted(why.items())
+        ),
     ]
-    refused = [v for v in verdicts if v.verdict != "allow"]
+    refused = [v for v in verdicts if v.verdict in ("review", "deny")]
     lines += [f"  {v.verdict:7}{v.file}: {', '.join(v.reasons)}" for v in refused[:SHOWN]]
     return lines + ([f"  and {len(refused) - SHOWN} more"] if len(refused) > SHOWN else [])

@@ -2,7 +2,8 @@
 
 The registry's answers are hints: a file is allowed only by proof bundles that verify under the caller's trust file and
 are no older than the log the registry shows.  Claims on the file itself and on the picture in it count alike.  An error
-anywhere denies the files it concerns and goes on with the others; what is no plain file is denied.
+anywhere denies the files it concerns and goes on with the others; what is no plain file is denied.  Set aside, and so
+neither allowed nor denied, is only what the caller leaves out by name and what is bound to a claim that was verified.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Protocol
 
 from ledger.checkpoint import parse_checkpoint
 from ledger.encoding import sha256
 from ledger.errors import MalformedError, NotFoundError, TrainmarkError, VerificationError
+from ledger.files import read_file
+from ledger.gate import accompanying
 from ledger.gate.verdict import Covering, Offer, Verdict, Wanted, covering, decide
 from ledger.images.content import content_hash
 from ledger.policy import verify_checkpoint
@@ -25,6 +29,7 @@ from ledger.trust import Trust
 
 BATCH: Final = 5_000
 MAX_FILE_BYTES: Final = 1 << 30
+LEFT_OUT: Final = "left-out"
 
 
 class Resolver(Protocol):
@@ -90,17 +95,38 @@ def check_folder(
     registry: str,
     now: int,
     tokens: Sequence[Covering] = (),
+    left_out: Sequence[str] = (),
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[Verdict]:
-    """Yields a verdict for every name under `folder`, in order."""
+) -> list[Verdict]:
+    """Returns a verdict for every name under `folder`, in order.
+
+    `left_out` are patterns of names or paths that are not trained on: such files are not read, and not asked about.
+    """
     files = corpus_files(folder)
     gate = _Gate(resolver, trust, wanted, registry, now, tokens, _log_size(resolver, trust))
+    verdicts: list[Verdict] = []
     for at in range(0, len(files), BATCH):
         hashed = []
         for n, path in enumerate(files[at : at + BATCH], at + 1):
-            hashed.append(hash_file(path, str(path.relative_to(folder))))
+            name = path.relative_to(folder).as_posix()
+            is_out = any(fnmatchcase(name, pattern) or fnmatchcase(path.name, pattern) for pattern in left_out)
+            hashed.append(Hashed(name, problem=LEFT_OUT) if is_out else hash_file(path, name))
             report(n, len(files))
-        yield from gate.check(hashed)
+        verdicts += gate.check(hashed)
+    return [_set_aside(verdict, folder, gate.verified) for verdict in verdicts]
+
+
+def _set_aside(verdict: Verdict, folder: Path, verified: accompanying.Verified) -> Verdict:
+    """Sets a file that nobody claims aside if it goes with one that was checked; all claims are known by now."""
+    if verdict.reasons != ("unknown",) or not accompanying.may_accompany(verdict.file):
+        return verdict
+    try:
+        data = read_file(folder / verdict.file, accompanying.MAX_BYTES, "file")
+    except TrainmarkError:
+        return verdict
+    if sha256(data) != verdict.digest or not verified.accompanied_by(verdict.file, data):
+        return verdict
+    return replace(verdict, verdict="aside", reasons=("accompanying",))
 
 
 def _log_size(resolver: Resolver, trust: Trust) -> int | None:
@@ -121,6 +147,7 @@ class _Gate:
     now: int
     tokens: Sequence[Covering]
     size: int | None
+    verified: accompanying.Verified = field(default_factory=accompanying.Verified)
 
     def check(self, hashed: Sequence[Hashed]) -> Iterator[Verdict]:
         digests = list({d for h in hashed for d in (h.digest, h.content) if d is not None})
@@ -134,6 +161,8 @@ class _Gate:
             yield self._verdict(item, leaves, failed)
 
     def _verdict(self, item: Hashed, leaves: Mapping[bytes, Sequence[int]], failed: Sequence[str]) -> Verdict:
+        if item.problem == LEFT_OUT:
+            return Verdict(item.file, None, None, self.registry, "aside", (LEFT_OUT,), size=self.size, as_of=self.now)
         refusals = [*failed, *([item.problem] if item.problem else [])]
         offers: list[Offer] = []
         asked: set[int] = set()
@@ -145,6 +174,7 @@ class _Gate:
                 found = self._offer(item, digest or b"", leaf)
                 if isinstance(found, Offer):
                     offers.append(found)
+                    self.verified.add(found)
                 else:
                     refusals.append(found)
         word, reasons = decide(offers, refusals, self.wanted, self.tokens)

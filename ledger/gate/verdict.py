@@ -18,7 +18,7 @@ from ledger.manifests import Entry, Header, same_place
 from ledger.proof import ProofResult
 from ledger.terms import AUDIENCES, USES, Terms
 
-Word: TypeAlias = Literal["allow", "review", "deny"]
+Word: TypeAlias = Literal["allow", "review", "deny", "aside"]
 
 REASONS: Final = {
     "licensed": "the license says yes to every use asked for",
@@ -42,8 +42,11 @@ REASONS: Final = {
     "link": "a link: what it points to is not checked",
     "unreadable": "it is no plain file, or could not be read",
     "error": "the registry could not be asked, or answered nonsense",
+    "accompanying": "it goes with a file checked here (manifest, license, sidecar): not training data",
+    "left-out": "named by --leave-out: not training data",
 }
-"""What each code means; the first two allow, ``contested`` sends to a person, every other one denies."""
+"""What each code means; the first two allow, ``contested`` sends to a person, the last two set aside, every other one
+denies."""
 
 _OVER: Final = ("ended", "not-listed")
 
@@ -143,7 +146,7 @@ def decide(
     live = {who: reasons for who, reasons in by_creator.items() if set(reasons) - set(_OVER)}
     if not live:
         return "deny", tuple(sorted({r for reasons in by_creator.values() for r in reasons if r})) or ("unknown",)
-    refused = {r for reasons in live.values() if not {None, "token"} & set(reasons) for r in reasons if r}
+    refused = {r for reasons in live.values() if not {None, "token"} & set(reasons) for r in reasons if r} - set(_OVER)
     if refused:
         return "deny", tuple(sorted(refused))
     if len(live) > 1:

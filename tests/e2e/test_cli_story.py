@@ -390,11 +390,25 @@ def corpus(name: str, *files: str) -> Path:
     return folder
 
 
+def counts(**of: int) -> dict[str, int]:
+    return {"allow": 0, "review": 0, "deny": 0, "aside": 0} | of
+
+
+def test_check_a_folder_as_it_was_published(story: Story) -> None:
+    check = ("check", "tagged-priced", "--registry", story.url, "--json", "-o", "published.ndjson")
+    assert call(*check).value["counts"] == counts(deny=4, aside=7)
+    value = ok(call(*check, "--token", "grant.token.json")).value
+    assert value["counts"] == counts(allow=4, aside=7)
+    report = [json.loads(line) for line in Path("published.ndjson").read_text().splitlines()]
+    allowed = [v["file"] for v in report if v["verdict"] == "allow"]
+    assert allowed == ["0.jpg", "0.png", "1.jpg", "1.png"]
+
+
 def test_check_a_folder(story: Story) -> None:
     mixed = corpus("mixed", "tagged-free/0.png", "tagged-priced/0.png", "trust.json")
     check = ("check", mixed, "--registry", story.url)
     without = call(*check, "--json", "-o", "report.ndjson")
-    assert (without.code, without.err, without.value["counts"]) == (1, "", {"allow": 1, "review": 0, "deny": 2})
+    assert (without.code, without.err, without.value["counts"]) == (1, "", counts(allow=1, deny=2))
     assert [json.loads(line) for line in Path("report.ndjson").read_text().splitlines()] == without.value["verdicts"]
     assert {v["file"]: v["reasons"] for v in without.value["verdicts"]} == {
         "tagged-free-0.png": ["licensed"],
@@ -402,10 +416,12 @@ def test_check_a_folder(story: Story) -> None:
         "trust.json": ["unknown"],
     }
     with_token = call(*check, "--token", "grant.token.json", "--json").value
-    assert with_token["counts"] == {"allow": 2, "review": 0, "deny": 1}
+    assert with_token["counts"] == counts(allow=2, deny=1)
+    left_out = ok(call(*check, "--token", "grant.token.json", "--leave-out", "*.json"))
+    assert left_out.out.startswith("2 files for train: 2 allowed, 0 for a person to decide, 0 denied; 1 more set aside")
     (mixed / "trust.json").unlink()
     said = ok(call(*check, "--token", "grant.token.json"))
-    assert "2 files for train: 2 allowed, 0 for a person, 0 denied" in said.out
+    assert "2 files for train: 2 allowed, 0 for a person to decide, 0 denied\n" in said.out
     other_use = call(*check, "--token", "grant.token.json", "--use", "share-data")
     assert other_use.code == 1
     assert "tagged-priced-0.png: use-refused" in other_use.out
@@ -416,9 +432,9 @@ def test_check_without_the_right_registry_denies_everything(story: Story, regist
     folder = corpus("closed", "tagged-free/0.png", "tagged-free/1.png")
     url = SILENT if registry == "silent" else story.other
     said = call("check", folder, "--registry", url, "--json")
-    assert (said.code, said.value["counts"]) == (1, {"allow": 0, "review": 0, "deny": 2})
+    assert (said.code, said.value["counts"]) == (1, counts(deny=2))
     said = call("check", folder, "--registry", story.url, "--trust", "other.json", "--json")
-    assert (said.code, said.value["counts"]) == (1, {"allow": 0, "review": 0, "deny": 2})
+    assert (said.code, said.value["counts"]) == (1, counts(deny=2))
 
 
 @pytest.mark.parametrize(
@@ -426,7 +442,8 @@ def test_check_without_the_right_registry_denies_everything(story: Story, regist
     [
         (("none",), 2, "Error: Invalid value for 'CORPUS': Directory 'none' does not exist."),
         (("trust.json",), 2, "Error: Invalid value for 'CORPUS': Directory 'trust.json' is a file."),
-        (("corpora/empty",), 2, "there is no file in it: nothing was checked"),
+        (("corpora/empty",), 2, "there is no file in it to train on: nothing was checked"),
+        (("free", "--leave-out", "*"), 2, "there is no file in it to train on: nothing was checked"),
         (("free", "--trust", "none.json"), 2, "no trust file at none.json: make one with 'trainmark trust add"),
         (("free", "--token", "none.json"), 2, "trainmark: --token: there is no file 'none.json'"),
         (("free", "--token", "trust.json"), 2, "trainmark: bundle: "),

@@ -164,7 +164,7 @@ def test_check_allows_what_an_honest_registry_proves(registry: Registry, world: 
 def test_check_denies_whatever_goes_wrong(registry: Registry, world: World, path: str, wrong: Answer) -> None:
     registry.answer = Honest(world, {path: wrong})
     said = check(registry)
-    assert (said.code, said.value["counts"]) == (1, {"allow": 0, "deny": 1, "review": 0})
+    assert (said.code, said.value["counts"]) == (1, {"allow": 0, "review": 0, "deny": 1, "aside": 0})
     assert "unforeseen" not in said.err
 
 
@@ -200,7 +200,7 @@ def test_check_denies_whatever_a_claim_is_called(registry: Registry, world: Worl
 
     registry.answer = answer
     said = check(registry)
-    assert (said.code, said.value["counts"]) == (1, {"allow": 0, "deny": 1, "review": 0})
+    assert (said.code, said.value["counts"]) == (1, {"allow": 0, "review": 0, "deny": 1, "aside": 0})
     assert "unforeseen" not in said.err
 
 

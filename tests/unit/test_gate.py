@@ -201,6 +201,7 @@ NOT_FOR_ALL = offer({**TOKEN, "audience": "research", "territory": ["NZ"]})
         ([offer(TOKEN, "ended")], [], [token(PAID, "train")], "allow", ("token",)),
         ([offer(TOKEN, "disputed")], [], [token(PAID, "train")], "allow", ("token",)),
         ([offer(TOKEN, "withdrawing")], [], [token(PAID, "train")], "allow", ("token",)),
+        ([offer(TOKEN, "ended"), offer(TOKEN)], [], [], "deny", ("needs-token",)),
         ([PAID], ["proof-refused"], [token(PAID, "train")], "deny", ("proof-refused",)),
         ([], [], [token(PAID, "train")], "deny", ("unknown",)),
         ([PAID, offer(NO, creator="bob")], [], [token(PAID, "train")], "deny", ("use-refused",)),

@@ -15,8 +15,15 @@ from ledger.encoding import digest_encode, sha256
 from ledger.errors import BackendError, NotFoundError
 from ledger.gate.folder import check_folder, corpus_files
 from ledger.gate.verdict import REASONS, Covering, Wanted
+from ledger.images import xmp
 from ledger.images.content import content_hash
-from ledger.manifests import Entry
+from ledger.images.embed import sidecar
+from ledger.images.xmp import Rights
+from ledger.keys import SigningKey
+from ledger.library.creator import Profile
+from ledger.library.output import attributions, license_files
+from ledger.library.tagging import Declaration, Tags
+from ledger.manifests import Entry, Manifest, format_attribution, format_manifest
 from ledger.registry.proving import prove
 from ledger.registry.service import Registry
 from ledger.terms import USES
@@ -57,6 +64,7 @@ def run(
     *,
     wanted: Wanted = TRAIN,
     tokens: Sequence[Covering] = (),
+    left_out: Sequence[str] = (),
 ) -> dict[str, tuple[str, tuple[str, ...]]]:
     verdicts = check_folder(
         folder,
@@ -66,6 +74,7 @@ def run(
         registry="https://registry.example",
         now=START,
         tokens=tokens,
+        left_out=left_out,
     )
     found: dict[str, tuple[str, tuple[str, ...]]] = {v.file: (v.verdict, v.reasons) for v in verdicts}
     assert all(reason in REASONS for _, reasons in found.values() for reason in reasons)
@@ -223,3 +232,112 @@ def test_errors_deny(world: World, tmp_path: Path) -> None:
     ):
         word, reasons = run(world, tmp_path, kind(world.registry))["a.png"]
         assert (word, reason in reasons) == ("deny", True)
+
+
+# What goes with pictures
+
+
+def published(world: World, folder: Path, creator: SigningKey = EVA) -> Library:
+    """Puts a library of one picture as it is published into `folder`, and its claim into the log."""
+    data = draw(folder / "a.png", "red")
+    own = Library.of(creator, [claim("a", data)], license_of(require=["token"]), dataset("a"))
+    world.publish(own)
+    accompany(own, folder)
+    return own
+
+
+def accompany(own: Library, folder: Path) -> None:
+    """Writes what goes with the pictures of a library."""
+    manifest = Manifest(own.header, own.entries, (own.statement(log=None),))
+    names = license_files(own.terms.license_id)
+    (folder / "dataset_manifest.json").write_bytes(format_manifest(manifest))
+    (folder / names[0]).write_bytes(own.terms.data)
+    (folder / names[1]).write_bytes(own.text)
+    for name, attribution in attributions(manifest):
+        (folder / name).write_bytes(format_attribution(attribution))
+    (folder / "a.png.xmp").write_bytes(sidecar(rights_of(own)))
+
+
+def rights_of(own: Library) -> Rights:
+    """Returns the rights that a creator's command writes for the first work of a library."""
+    header = own.header
+    profile = Profile(header.creator_name, header.attribution_url, header.creator_id, "main")
+    declared = Declaration("owned", "not-required", dict(own.entries[0].privacy), own.entries[0].price_tier)
+    tags = Tags(profile, own.terms, header.required_attribution_text)
+    return tags.rights(own.entries[0].provenance_hash, declared)
+
+
+ASIDE = ("aside", ("accompanying",))
+
+
+def test_what_goes_with_a_checked_picture_is_set_aside(world: World, tmp_path: Path) -> None:
+    own = published(world, tmp_path)
+    found = run(world, tmp_path)
+    assert found.pop("a.png") == ("deny", ("needs-token",))
+    assert len(found) == 5
+    assert set(found.values()) == {ASIDE}
+    (tmp_path / "a.png").unlink()
+    assert set(run(world, tmp_path).values()) == {("deny", ("unknown",))}
+    assert own.entries
+
+
+def test_what_goes_with_another_work_is_unknown(world: World, tmp_path: Path) -> None:
+    """The same files in good order, of a library that nobody published, or of which nothing lies here."""
+    data = draw(tmp_path / "a.png", "red")
+    world.publish(Library.of(EVA, [claim("a", data)], FREE, dataset("a")))
+    stranger = Library.of(MALLORY, [claim("a", data)], license_of(require=["token"]), dataset("b"))
+    accompany(stranger, tmp_path)
+    found = run(world, tmp_path)
+    assert found.pop("a.png") == ("allow", ("licensed",))
+    assert set(found.values()) == {("deny", ("unknown",))}
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png.attribution.json", "dataset_manifest.json", "TEST.license.json", "TEST.license.txt", "a.png.xmp"]
+)
+def test_nothing_else_hides_behind_such_a_name(world: World, tmp_path: Path, name: str) -> None:
+    own = published(world, tmp_path)
+    place = tmp_path / name.replace("TEST", own.terms.license_id)
+    good = place.read_bytes()
+    assert run(world, tmp_path)[place.name] == ASIDE
+    hidden = draw(tmp_path / "hidden.png", "green")
+    (tmp_path / "hidden.png").unlink()
+    for data in (hidden, good + hidden, good + b"\n", b" " + good, good[:-1] + b"0", b"{}", b""):
+        place.write_bytes(data)
+        assert run(world, tmp_path)[place.name] == ("deny", ("unknown",)), data[:20]
+    place.unlink()
+    place.symlink_to(tmp_path / "a.png")
+    assert run(world, tmp_path)[place.name] == ("deny", ("link",))
+
+
+def test_a_sidecar_with_anything_more_in_it_is_unknown(world: World, tmp_path: Path) -> None:
+    own = published(world, tmp_path)
+    rdf = xmp.parse([(tmp_path / "a.png.xmp").read_bytes()])
+    next(iter(rdf)).set("{http://ns.adobe.com/xap/1.0/}Label", "eva" * 999)
+    for data in (xmp.write(rdf)[0], sidecar(replace(rights_of(own), credit="somebody else"))):
+        (tmp_path / "a.png.xmp").write_bytes(data)
+        assert run(world, tmp_path)["a.png.xmp"] == ("deny", ("unknown",))
+
+
+def test_a_claim_on_what_goes_with_a_picture_counts(world: World, tmp_path: Path) -> None:
+    own = published(world, tmp_path)
+    text = tmp_path / license_files(own.terms.license_id)[1]
+    world.publish(Library.of(BOB, [claim("text", text.read_bytes())], REFUSING, dataset("b")))
+    assert run(world, tmp_path)[text.name] == ("deny", ("use-refused",))
+
+
+def test_only_what_is_left_out_by_name_is_not_asked_about(world: World, tmp_path: Path) -> None:
+    data = draw(tmp_path / "a.png", "red")
+    world.publish(Library.of(EVA, [claim("a", data)], FREE, dataset("a")))
+    for name in ("captions.txt", "sub/more.txt", ".DS_Store", "b.txt.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    assert run(world, tmp_path, left_out=["*.txt", ".DS_Store"]) == {
+        ".DS_Store": ("aside", ("left-out",)),
+        "a.png": ("allow", ("licensed",)),
+        "b.txt.png": ("deny", ("unknown",)),
+        "captions.txt": ("aside", ("left-out",)),
+        "sub/more.txt": ("aside", ("left-out",)),
+    }
+    assert run(world, tmp_path, left_out=["sub/*"])["sub/more.txt"] == ("aside", ("left-out",))
+    assert run(world, tmp_path, left_out=["sub/*"])["captions.txt"] == ("deny", ("unknown",))
