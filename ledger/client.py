@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -454,7 +455,19 @@ class RegistryClient:
                     wait = _wait(response, tried)
                 self._sleep(wait)
         except httpx.HTTPError as e:
-            raise BackendError(f"{self.url} does not answer: {type(e).__name__}", code="unreachable") from e
+            raise BackendError(
+                f"{self.url} does not answer ({_why(e)}): is the address right (--registry or --to, "
+                "TRAINMARK_REGISTRY), and does the registry run ('trainmark serve')?",
+                code="unreachable",
+            ) from e
+
+
+def _why(error: httpx.HTTPError) -> str:
+    """Returns in words why there is no answer: what the system says, without its number."""
+    if isinstance(error, httpx.TimeoutException):
+        return "timed out"
+    text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))[:MAX_TEXT_CHARS]
+    return f"{text[:1].lower()}{text[1:]}" or type(error).__name__
 
 
 def _is_loopback(host: str) -> bool:

@@ -101,6 +101,10 @@ def check_folder(
     """Returns a verdict for every name under `folder`, in order.
 
     `left_out` are patterns of names or paths that are not trained on: such files are not read, and not asked about.
+
+    Raises:
+        MalformedError: a folder cannot be read.
+        BackendError: ``unreachable``: nobody answers when the check begins, so there is no verdict on anything.
     """
     files = corpus_files(folder)
     gate = _Gate(resolver, trust, wanted, registry, now, tokens, _log_size(resolver, trust))
@@ -130,11 +134,17 @@ def _set_aside(verdict: Verdict, folder: Path, verified: accompanying.Verified) 
 
 
 def _log_size(resolver: Resolver, trust: Trust) -> int | None:
-    """Returns the size of the log the registry shows now, signed as the trust file asks; None: it shows none."""
+    """Returns the size of the log the registry shows now, signed as the trust file asks; None: it shows none.
+
+    Raises:
+        BackendError: ``unreachable``.
+    """
     try:
         _, note = parse_checkpoint(resolver.checkpoint())
         return verify_checkpoint(note, trust.policy)[0].size
-    except TrainmarkError:
+    except TrainmarkError as e:
+        if e.code == "unreachable":
+            raise
         return None
 
 
