@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.errors import MalformedError, shown
+from ledger.errors import BackendError, ConflictError, MalformedError, shown
+from ledger.files import shown_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+INSTALL = "pip install '.[registry]' in the checkout"
 
 
 @click.command("serve")
@@ -22,13 +28,13 @@ if TYPE_CHECKING:
 def serve(**given: Any) -> None:
     """Run a registry: log, anchors, pages and HTTP API.  Settings: TRAINMARK_… or trainmark.toml; options win."""
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401  # what `_run` needs, told before anything is made
         from pydantic import ValidationError
 
         from api.app import create_app
         from api.settings import SETTINGS_FILE, Settings
     except ModuleNotFoundError as e:
-        raise click.UsageError(f"the server needs more packages ({e.name}): pip install 'trainmark[registry]'") from e
+        raise click.UsageError(f"the server needs more packages ({e.name}): {INSTALL}") from e
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as e:
@@ -39,13 +45,69 @@ def serve(**given: Any) -> None:
         raise MalformedError(wanted, field=name) from e
     except ValueError as e:  # before any setting was read
         raise MalformedError(f"is not TOML in UTF-8: {shown(str(e))}", field=SETTINGS_FILE) from e
+    if settings.data_dir.exists() and not settings.data_dir.is_dir():
+        raise MalformedError(f"{shown_path(settings.data_dir)} is not a folder; name another one", field="--data-dir")
     app = _Starting(create_app(settings))
-    try:
-        uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", access_log=False)
-    except SystemExit:
-        if app.failure is not None:
-            raise app.failure from None
-        raise
+    with _bound(settings.host, settings.port) as listening:
+        port = listening[0].getsockname()[1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        try:
+            _run(app, listening, f"http://{host}:{port} answers; data in {settings.data_dir}; Ctrl-C ends")
+        except SystemExit:
+            if app.failure is None:
+                raise
+            raise _with_way_out(app.failure) from None
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Holds the addresses of `host`, on which nobody listens yet.
+
+    Raises:
+        BackendError: ``cannot-listen``: they are in use, or not this machine's.
+    """
+    with contextlib.ExitStack() as stack:
+        listening = []
+        try:
+            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                one = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                one.bind(address)
+                listening.append(one)
+        except OSError as e:
+            raise BackendError(
+                f"cannot listen on port {port} of {host}: {str(e.strerror).lower()}; "
+                "choose another with --port (or --host)",
+                code="cannot-listen",
+            ) from e
+        yield listening
+
+
+def _run(app: ASGIApp, listening: list[socket.socket], ready: str) -> None:
+    """Serves until the process is told to end; says on standard error when it answers, and when it has ended."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            click.echo(ready, err=True)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            click.echo("the registry has ended", err=True)
+
+    with contextlib.suppress(KeyboardInterrupt):  # raised again once it is served to the end
+        Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(listening)
+
+
+def _with_way_out(failure: Exception) -> Exception:
+    if isinstance(failure, ConflictError) and failure.code == "second-writer":
+        return ConflictError(
+            f"{failure.message}: end that one, or name another folder with --data-dir", code=failure.code
+        )
+    return failure
 
 
 class _Starting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,18 +68,40 @@ def test_a_settings_file_that_is_none_is_misuse(tmp_path: Path, data: bytes, mes
 
 def test_why_a_server_does_not_start_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert serve(tmp_path, "--data-dir", "file") == (3, "trainmark: file: File exists [disk]")
+    said = "trainmark: --data-dir: 'file' is not a folder; name another one [malformed]"
+    assert serve(tmp_path, "--data-dir", "file") == (2, said)
 
 
 def test_keys_that_cannot_be_opened_are_misuse(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "data")
     server.start()
     try:
-        code, error = serve(tmp_path, "--data-dir", "other", "--port", server.port)
+        said = f"trainmark: cannot listen on port {server.port} of 127.0.0.1: address already in use; choose another "
+        assert serve(tmp_path, "--data-dir", "other", "--port", server.port) == (
+            3,
+            said + "with --port (or --host) [cannot-listen]",
+        )
+        code, error = serve(tmp_path, "--data-dir", "data", "--port", 0)
         assert code == 3
-        assert error.endswith("address already in use")
+        assert error.endswith("end that one, or name another folder with --data-dir [second-writer]")
     finally:
         server.kill()
     code, error = serve(tmp_path, "--data-dir", "data", env={"TRAINMARK_KEY_PASSPHRASE": "correct horse"})
     assert code == 2
     assert error.startswith("trainmark: TRAINMARK_KEY_PASSPHRASE: registry.pem is not encrypted")
+
+
+def test_a_server_says_when_it_answers_and_when_it_has_ended(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data")
+    server.start()
+    try:
+        assert server.process is not None
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0
+    finally:
+        server.stop()
+    data = tmp_path / "data"
+    assert server.output.read_text().splitlines() == [
+        f"{server.url} answers; data in {data}; Ctrl-C ends",
+        "the registry has ended",
+    ]
