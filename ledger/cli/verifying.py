@@ -213,11 +213,11 @@ def replay(proof: bytes, folder: Path) -> Iterator[bytes]:
 
 def proof_lines(result: ProofResult) -> list[str]:
     """Returns a verified proof in lines for people."""
-    before = result.logged_before
+    times = sorted((a.time, a.anchor_class) for a in result.anchors if a.time is not None and a.size > result.leaf)
     lines = [
         f"verified: {result.creator_name} claims this file under {result.license_id}",
         f"  state: {result.state} ({'replayed' if result.state_replayed else 'asserted'}, {result.size} leaves)",
-        f"  logged before: {'not known' if before is None else time_encode(before)}",
+        f"  logged before: {', '.join(f'{time_encode(t)} ({name})' for t, name in times) or 'not known'}",
         "  uses: " + ", ".join(f"{use} {answer}" for use, answer in result.uses.items()),
     ]
     lines += _listed("proved", result.proved)
