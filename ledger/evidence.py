@@ -205,8 +205,9 @@ def block_text(finding: AnchorFinding) -> str:
 
 def anchor_sentences(anchors: Iterable[AnchorFinding], leaf: int, what: str, event: str) -> tuple[list[str], list[str]]:
     """Tells people what anchors prove and leave open of leaf `leaf` (a `what`: claim, token) and when `event` was."""
-    proved, not_checked, covered = [], [], False
+    proved, not_checked, covered, carried = [], [], False, False
     for anchor in anchors:
+        carried = True
         if anchor.time is None:
             not_checked.append(f"whether {block_text(anchor)} is on its chain: its hash is not known to you")
             continue
@@ -217,5 +218,6 @@ def anchor_sentences(anchors: Iterable[AnchorFinding], leaf: int, what: str, eve
             f"{time_encode(anchor.time)}; that {'covers' if covers else 'does not cover'} this {what}"
         )
     if not covered:
-        not_checked.append(f"before when {event}: no anchor of a known block covers it")
+        why = "no anchor of a known block covers it" if carried else "it carries no anchor; fetch it again later"
+        not_checked.append(f"before when {event}: {why}")
     return proved, not_checked

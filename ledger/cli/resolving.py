@@ -11,13 +11,14 @@ from ledger.cli import NO, YES
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.trusting import trust_option
 from ledger.encoding import digest_decode, digest_encode, sha256
-from ledger.errors import NotFoundError, RefusedError
-from ledger.files import read_file, replace_file
+from ledger.errors import NotFoundError, RefusedError, TrainmarkError
+from ledger.files import create_file, read_file, replace_file
 from ledger.manifests import MAX_MANIFEST_BYTES, parse_manifest
-from ledger.proof import parse_proof, verify_proof
+from ledger.proof import MAX_PROOF_BYTES, Bundle, parse_proof, verify_proof
 from ledger.trust import MAX_TRUST_BYTES, parse_trust
 
 DEFAULT_REGISTRY = "http://127.0.0.1:8787"
+NO_ANCHOR = "  not anchored yet: it proves no time; ask again in a minute"
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
@@ -105,7 +106,10 @@ def _anchor(anchor: object) -> str:
 @trust_option
 @json_option
 def prove(what: str, output: Path, leaf: int | None, url: str, trust_path: Path, as_json: bool) -> None:
-    """Fetch the proof of a claim, and verify it before it is written if there is a trust file."""
+    """Fetch the proof of a claim, and verify it before it is written if there is a trust file.
+
+    An older proof of the same claim is replaced; any other file stays.
+    """
     from ledger.client import RegistryClient
 
     wanted = digests_of(what)
@@ -128,6 +132,23 @@ def prove(what: str, output: Path, leaf: int | None, url: str, trust_path: Path,
     verified = trust_path.exists()
     if verified:
         verify_proof(data, parse_trust(read_file(trust_path, MAX_TRUST_BYTES, "trust")))
-    replace_file(output, data)
-    value = {"proof": str(output), "bytes": len(data), "verified": verified}
-    emit(as_json, value, [f"{output}  {len(data)} bytes, {'verified' if verified else 'not verified: no trust file'}"])
+    if _is_older(output, bundle):
+        replace_file(output, data)
+    else:
+        create_file(output, data)
+    value = {"proof": str(output), "bytes": len(data), "verified": verified, "anchors": len(bundle.anchors)}
+    lines = [f"{output}  {len(data)} bytes, {'verified' if verified else 'not verified: no trust file'}"]
+    emit(as_json, value, lines if bundle.anchors else [*lines, NO_ANCHOR])
+
+
+def _is_older(path: Path, bundle: Bundle) -> bool:
+    """Returns whether the file at `path` is a proof of the claim that `bundle` is about."""
+    try:
+        old = parse_proof(read_file(path, MAX_PROOF_BYTES, "file"))
+    except TrainmarkError:
+        return False
+    return (old.digest, old.claim.leaf, old.checkpoint.origin) == (
+        bundle.digest,
+        bundle.claim.leaf,
+        bundle.checkpoint.origin,
+    )

@@ -12,8 +12,8 @@ from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.trusting import load_trust, trust_option, with_blocks
 from ledger.cli.verifying import MAX_BUNDLE_BYTES, verify_bundle
 from ledger.encoding import MAX_SAFE_INTEGER, decimal_decode, digest_encode, time_encode
-from ledger.errors import MalformedError
-from ledger.files import read_file, replace_file
+from ledger.errors import ConflictError, MalformedError
+from ledger.files import create_file, read_file, shown_path
 from ledger.library.output import license_files, load_manifest
 from ledger.terms import AUDIENCES, USES
 from ledger.tokens.bundle import parse_token_bundle
@@ -78,6 +78,8 @@ def issue(
     from ledger.cli.publishing import leaf_of, library_folder
     from ledger.client import RegistryClient
 
+    if output.exists():  # before a token is logged that could not be written
+        raise ConflictError(f"{shown_path(output)} exists and is not replaced", code="exists", field="-o")
     folder = library_folder(manifest_path)
     manifest = load_manifest(folder)
     terms, _ = load_license(folder / license_files(manifest.header.license_id)[0])
@@ -107,7 +109,7 @@ def issue(
         sd_jwt = parse_token_bundle(data).sd_jwt
         if sd_jwt.digest != issued.digest:
             raise ValueError("another token")
-    replace_file(output, data)
+    create_file(output, data)
     count = sd_jwt.token.files_count
     emit(
         as_json,

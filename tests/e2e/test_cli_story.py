@@ -266,7 +266,8 @@ def test_resolve_and_prove_refuse(story: Story, arguments: tuple[str, ...], code
 def test_prove_and_verify(story: Story) -> None:
     said = ok(call("prove", "tagged-free/0.png", "-o", "p.proof.json", "--registry", story.url, "--json"))
     data = Path("p.proof.json").read_bytes()
-    assert said.value == {"proof": "p.proof.json", "bytes": len(data), "verified": True}
+    anchors = len(json.loads(data)["anchors"])
+    assert said.value == {"proof": "p.proof.json", "bytes": len(data), "verified": True, "anchors": anchors}
     result = ok(call("verify", "p.proof.json", "--file", "tagged-free/0.png", "--json")).value
     assert (result["verified"], result["creator_id"], result["state_basis"]) == (True, story.did, "asserted")
     replayed = ok(call("verify", "p.proof.json", "--log", "registry/log", "--json")).value
@@ -277,6 +278,18 @@ def test_prove_and_verify(story: Story) -> None:
     assert "proof bundle" in ok(call("show", "p.proof.json")).out
     unverified = call("prove", "tagged-free/0.png", "-o", "q.proof.json", "--registry", story.url, "--trust", "none")
     assert "not verified: no trust file" in ok(unverified).out
+
+
+def test_prove_replaces_an_older_proof_of_the_same_claim_only(story: Story) -> None:
+    proof = story.proof_of("tagged-free/0.png", "same.proof.json")
+    ok(call("prove", "tagged-free/0.png", "-o", proof, "--registry", story.url))
+    before = proof.read_bytes()
+    for kept in (proof, Path("trust.json")):
+        data = kept.read_bytes()
+        said = call("prove", "tagged-free/1.png", "-o", kept, "--registry", story.url)
+        refused(said, 3, f"'{kept}' exists and is not replaced [exists]")
+        assert kept.read_bytes() == data
+    assert proof.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -352,6 +365,7 @@ def test_a_token_is_verified_by_both_commands_and_the_reference(story: Story) ->
         (("--to", SILENT), 3, "[unreachable]"),
         (("--home", "none"), 2, "no creator in none: make one with 'trainmark init'"),
         (("-o", "none/x.token.json"), 3, "cannot write 'none/x.token.json'"),
+        (("-o", "grant.token.json"), 3, "trainmark: -o: 'grant.token.json' exists and is not replaced [exists]"),
     ],
 )
 def test_token_issue_refuses(story: Story, options: tuple[str, ...], code: int, message: str) -> None:

@@ -325,7 +325,9 @@ def test_prove_writes_no_proof_of_something_else(registry: Registry, world: Worl
     command = ("prove", "corpus/a.png", "-o", "x.proof.json", "--registry", registry.url)
     for trust in ("trust.json", "none.json"):
         registry.answer = honest
-        assert call(*command, "--trust", trust).code == 0
+        said = call(*command, "--trust", trust)
+        assert said.code == 0
+        assert said.out.endswith("  not anchored yet: it proves no time; ask again in a minute\n")
         Path("x.proof.json").unlink()
         for wrong in (prove(world.registry, other.entries[0].provenance_hash, leaf), honest.proof[:-1], b"{}"):
             registry.answer = Honest(World(), {"/v1/proofs/": (200, wrong)})
