@@ -1,7 +1,10 @@
 # Everything runs from a fresh checkout: each target makes the environment it needs inside the checkout.
-#   make demo    the whole story on a small library, in .venv-demo    DEMO_DIR=… DEMO_SERVE=0 DEMO_ARGS="…"
-#   make test    tools, lint, types, all tests, in .venv              what CI runs
-#   make lint | bench | lock | clean
+define HELP
+make demo    the whole story on a small library, in .venv-demo    DEMO_DIR=… DEMO_SERVE=0 DEMO_ARGS="…"
+make test    tools, lint, types, all tests, in .venv              what CI runs
+make lint | bench | lock | clean
+endef
+export HELP
 
 PYTHON ?= python3
 DEMO_ARGS ?=
@@ -9,10 +12,14 @@ PYTEST_ARGS ?=
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench lock clean tools
+.PHONY: help demo test lint bench lock clean tools
 
 BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+
+# The first target, so that a bare `make` installs nothing.
+help:
+	@echo "$$HELP"
 
 # Makes the environment $(1) hold what the lock $(2) names, and this checkout.
 define environment

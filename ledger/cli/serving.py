@@ -16,8 +16,6 @@ from ledger.files import shown_path
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-INSTALL = "pip install '.[registry]' in the checkout"
-
 
 @click.command("serve")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Database, tiles, blobs, chain and keys.")
@@ -27,14 +25,12 @@ INSTALL = "pip install '.[registry]' in the checkout"
 @click.option("--dev", is_flag=True, default=None, help="Allow embedded chain and plain keys for a public one.")
 def serve(**given: Any) -> None:
     """Run a registry: log, anchors, pages and HTTP API.  Settings: TRAINMARK_… or trainmark.toml; options win."""
-    try:
-        import uvicorn  # noqa: F401  # what `_run` needs, told before anything is made
-        from pydantic import ValidationError
+    need_packages()
+    from pydantic import ValidationError
 
-        from api.app import create_app
-        from api.settings import SETTINGS_FILE, Settings
-    except ModuleNotFoundError as e:
-        raise click.UsageError(f"the server needs more packages ({e.name}): {INSTALL}") from e
+    from api.app import create_app
+    from api.settings import SETTINGS_FILE, Settings
+
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as e:
@@ -57,6 +53,22 @@ def serve(**given: Any) -> None:
             if app.failure is None:
                 raise
             raise _with_way_out(app.failure) from None
+
+
+def need_packages() -> None:
+    """Looks for what a registry needs beyond what every command does.
+
+    Raises:
+        UsageError: it is not installed; how to install it is said.
+    """
+    try:
+        import uvicorn  # noqa: F401
+
+        import api.app  # noqa: F401
+    except ModuleNotFoundError as e:
+        raise click.UsageError(
+            f"a registry needs more packages ({e.name}): pip install '.[registry]' in the checkout"
+        ) from e
 
 
 @contextlib.contextmanager

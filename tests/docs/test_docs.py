@@ -118,6 +118,15 @@ def test_blocks_run(story: str, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
 
 
+def test_a_bare_make_tells_the_targets_and_installs_nothing() -> None:
+    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert [line.split()[:2] for line in said.stdout.splitlines()] == [
+        ["make", "demo"],
+        ["make", "test"],
+        ["make", "lint"],
+    ]
+
+
 def trainmark_lines(page: Path) -> list[list[str]]:
     """Returns the words of every line of a page's shell blocks that calls the command."""
     text = "\n".join(SH.findall(read(page))).replace("\\\n", " ")

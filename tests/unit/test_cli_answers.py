@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -370,3 +371,15 @@ def test_trust_add_takes_no_keys_that_are_none(registry: Registry) -> None:
         assert said.out == ""
         assert "unforeseen" not in said.err
         assert not Path("new.json").exists()
+
+
+@pytest.mark.parametrize("command", [("serve",), ("demo", "--dir", "demo")])
+def test_what_a_registry_needs_is_missed_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)  # as if it was not installed
+    before = sorted(Path().iterdir())
+    said = call(*command)
+    assert (said.code, said.out) == (2, "")
+    assert "a registry needs more packages (uvicorn): pip install '.[registry]' in the checkout" in said.err
+    assert sorted(Path().iterdir()) == before
