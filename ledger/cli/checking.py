@@ -14,6 +14,7 @@ import click
 
 from ledger.canonical import Json, Object, as_int
 from ledger.cli import NO, YES
+from ledger.cli.kinds import expect
 from ledger.cli.output import emit, escaped, json_option, progress
 from ledger.cli.resolving import registry_option
 from ledger.cli.trusting import load_trust, trust_option
@@ -129,6 +130,7 @@ def check(
 def _covering(path: Path, trust: Trust, now: int, wanted: Wanted) -> Covering:
     """Verifies a token; one for another audience, or without its list of files, covers nothing and is refused."""
     data = read_file(path, MAX_BUNDLE_BYTES, "--token")
+    expect(data, "--token", "token/v1")
     result, bundle = verify_token_bundle(data, trust, now), parse_token_bundle(data)
     if not result.files_checked or bundle.files is None:
         raise MalformedError("the token's list of files is not in the bundle", field=str(path))

@@ -11,8 +11,8 @@ from ledger.cli import NO, YES
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.trusting import trust_option
 from ledger.encoding import digest_decode, digest_encode, sha256
-from ledger.errors import NotFoundError, RefusedError, TrainmarkError
-from ledger.files import create_file, read_file, replace_file
+from ledger.errors import MalformedError, NotFoundError, RefusedError, TrainmarkError, shown
+from ledger.files import create_file, read_file, replace_file, shown_path
 from ledger.manifests import MAX_MANIFEST_BYTES, parse_manifest
 from ledger.proof import MAX_PROOF_BYTES, Bundle, parse_proof, verify_proof
 from ledger.trust import MAX_TRUST_BYTES, parse_trust
@@ -20,6 +20,7 @@ from ledger.trust import MAX_TRUST_BYTES, parse_trust
 DEFAULT_REGISTRY = "http://127.0.0.1:8787"
 NO_ANCHOR = "  not anchored yet: it proves no time; ask again in a minute"
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_NEARLY_HEX = re.compile(r"(?:sha256:)([0-9A-Za-z]*)")
 
 
 def registry_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -39,6 +40,11 @@ def digests_of(what: str) -> list[tuple[str, list[bytes]]]:
     match = _HEX.fullmatch(what)
     if match and not Path(what).exists():
         return [(what, [digest_decode(f"sha256:{match[1]}")])]
+    near = _NEARLY_HEX.fullmatch(what)
+    if near and not Path(what).exists():
+        raise MalformedError(f"not a SHA-256: {len(near[1])} of 64 digits 0-9 and a-f", field=shown(what))
+    if Path(what).is_dir():
+        raise MalformedError("is a folder: use 'trainmark check' for all files of it", field=shown_path(what))
     data = read_file(Path(what), MAX_MANIFEST_BYTES, "file")
     if Path(what).suffix == ".json" and data.startswith(b'{"entries":'):
         return [(entry.path, [entry.published_hash]) for entry in parse_manifest(data).entries]
@@ -49,14 +55,14 @@ def digests_of(what: str) -> list[tuple[str, list[bytes]]]:
 
 
 @click.command("resolve")
-@click.argument("what", metavar="FILE|HASH|MANIFEST")
+@click.argument("what", metavar="FILE|HASH|MANIFEST…", nargs=-1, required=True)
 @registry_option
 @json_option
-def resolve(what: str, url: str, as_json: bool) -> int:
-    """Ask a registry who claims a file; only hashes are sent.  Exit code 1: nobody, or not for all."""
+def resolve(what: tuple[str, ...], url: str, as_json: bool) -> int:
+    """Ask a registry who claims files; only hashes are sent.  Exit code 1: nobody, or not for all."""
     from ledger.client import RegistryClient
 
-    wanted = digests_of(what)
+    wanted = [named for one in what for named in digests_of(one)]
     with RegistryClient(url) as client:
         answers = {a["digest"]: a for a in client.resolve([d for _, digests in wanted for d in digests])}
     found = []
@@ -65,13 +71,16 @@ def resolve(what: str, url: str, as_json: bool) -> int:
         found.append((name, next((a for a in own if a["claims"]), own[0])))
     value = {"registry": url, "answers": [{**answer, "file": name} for name, answer in found]}
     with reading_answer():
-        lines = [line for name, answer in found for line in answer_lines(name, answer)]
+        told: set[str] = set()
+        lines = [line for name, answer in found for line in answer_lines(name, answer, told)]
+        if any(answer["claims"] for _, answer in found):
+            lines.append("the registry says so: 'trainmark prove' gets the proof, 'trainmark verify' checks it")
     emit(as_json, value, lines)
     return YES if all(answer["claims"] for _, answer in found) else NO
 
 
-def answer_lines(name: str, answer: dict[str, object]) -> list[str]:
-    """Returns a registry's answer on one digest in lines for people."""
+def answer_lines(name: str, answer: dict[str, object], told: set[str]) -> list[str]:
+    """Returns a registry's answer on one digest in lines for people; `told` grows by the licenses told in full."""
     claims = answer["claims"]
     assert isinstance(claims, list)
     lines = [f"{name}  {answer['digest']}"]
@@ -80,16 +89,20 @@ def answer_lines(name: str, answer: dict[str, object]) -> list[str]:
     for claim in claims:
         training = claim["license"]["training"]
         may = "under conditions" if training["answer"] == "conditions" else training["answer"]
+        conditions = json.dumps([claim["license"]["id"], training], sort_keys=True)
+        if conditions in told and training["conditions"]:
+            may += f", those of {claim['license']['id']} above"
         lines += [
             f"  {claim['creator']['name']} ({claim['creator']['id']})",
             f"    may I train on it? {may}",
-            *(f"      - {condition}" for condition in training["conditions"]),
+            *(f"      - {condition}" for condition in training["conditions"] if conditions not in told),
             f"    license {claim['license']['id']}",
             f"    state {claim['state']}{', contested' if claim['contested'] else ''}",
             f"    leaf {claim['leaf']}, entry {claim['entry']}, matched by its {claim['kind']} hash",
             f"    anchor {_anchor(claim['anchor'])}",
         ]
-    return [*lines, "  the registry says so: 'trainmark prove' gets the proof, 'trainmark verify' checks it"]
+        told.add(conditions)
+    return lines
 
 
 def _anchor(anchor: object) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ledger.cli.creating import home_option, load_creator, load_license
+from ledger.cli.kinds import expect
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.cli.trusting import load_trust, trust_option, with_blocks
 from ledger.cli.verifying import MAX_BUNDLE_BYTES, verify_bundle
@@ -20,6 +21,13 @@ from ledger.tokens.bundle import parse_token_bundle
 
 DAY = 86_400
 MAX_DAYS = 36_500
+
+
+def _two(_context: click.Context, param: click.Parameter, value: tuple[str, str] | None) -> tuple[str, str] | None:
+    """Refuses the next option as a second word."""
+    if value is not None and value[1].startswith("-"):
+        raise click.BadParameter(f"takes {param.metavar}, found {value[0]!r} and the option {value[1]}")
+    return value
 
 
 @click.group("token")
@@ -36,15 +44,29 @@ def token() -> None:
 def verify(file: Path, files_path: Path | None, block_hashes: tuple[str, ...], trust_path: Path, as_json: bool) -> None:
     """Verify a *.token.json offline under your trust file."""
     trust = with_blocks(load_trust(trust_path), block_hashes)
-    verify_bundle(read_file(file, MAX_BUNDLE_BYTES, "file"), trust, int(time.time()), files_path, as_json)
+    data = read_file(file, MAX_BUNDLE_BYTES, "file")
+    expect(data, "file", "token/v1")
+    verify_bundle(data, trust, int(time.time()), files_path, block_hashes, as_json)
 
 
 @token.command("issue")
 @click.argument("manifest_path", metavar="MANIFEST", type=click.Path(path_type=Path))
 @click.option("--to", "url", required=True, envvar="TRAINMARK_REGISTRY", help="The registry that lists it.")
 @click.option("--holder", help="The licensee's did:key; without one the token is for attribution only.")
-@click.option("--licensee", nargs=2, metavar="NAME ID", help="Who it is for; seen only by whom the token is shown to.")
-@click.option("--price", nargs=2, metavar="CURRENCY MINOR", help="What was paid, such as EUR 12500 for 125.00 euro.")
+@click.option(
+    "--licensee",
+    nargs=2,
+    metavar="NAME ID",
+    callback=_two,
+    help="Who it is for; seen only by whom the token is shown to.",
+)
+@click.option(
+    "--price",
+    nargs=2,
+    metavar="CURRENCY MINOR",
+    callback=_two,
+    help="What was paid, such as EUR 12500 for 125.00 euro.",
+)
 @click.option("--use", "uses", multiple=True, type=click.Choice(USES), help="What is permitted; repeat for more.")
 @click.option("--audience", type=click.Choice(AUDIENCES), help="Default: that of the license.")
 @click.option("--purpose", required=True, help="One line that says what it is for; it decides nothing.")

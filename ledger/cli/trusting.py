@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from ledger.cli.asking import answered_by
+from ledger.cli.kinds import expect
 from ledger.cli.output import emit, json_option, printable
 from ledger.encoding import sha256
-from ledger.errors import ConflictError
+from ledger.errors import ConflictError, MalformedError, shown
 from ledger.files import read_file, replace_file
 from ledger.keys import did_decode
 from ledger.note import parse_vkey
@@ -41,17 +43,26 @@ def load_trust(path: Path) -> Trust:
         raise click.UsageError(
             f"no trust file at {path}: make one with 'trainmark trust add REGISTRY-URL', or name yours with --trust"
         )
-    return parse_trust(read_file(path, MAX_TRUST_BYTES, "trust"))
+    data = read_file(path, MAX_TRUST_BYTES, "trust")
+    expect(data, "trust", "trust/v1")
+    return parse_trust(data)
 
 
 def with_blocks(trust: Trust, block_hashes: Iterable[str]) -> Trust:
     """Returns the trust file's decisions and the block hashes a person named, on every chain it knows."""
     for text in block_hashes:
-        raw = block_hash_decode(text, "--block-hash")
+        raw = _block_hash(text, "--block-hash")
         for anchor in trust.anchors:
             if isinstance(anchor, TrustedEvm):
                 trust = trust.with_block(anchor.chain, anchor.genesis, raw)
     return trust
+
+
+def _block_hash(text: str, field: str) -> bytes:
+    """Reads a block hash as a person gives it, capital digits too."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]{64}", text):
+        raise MalformedError(f"expected 0x and 64 hex digits, found {shown(text)}", field=field)
+    return block_hash_decode(text.lower(), field)
 
 
 def fingerprint(public: bytes) -> str:
@@ -139,7 +150,7 @@ def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path
 def block(block_hash: str, trust_path: Path, as_json: bool) -> None:
     """Add a block hash (0x…) that you got from a source you trust, such as your own node."""
     known = load_trust(trust_path)
-    raw = block_hash_decode(block_hash, "block_hash")
+    raw = _block_hash(block_hash, "block_hash")
     chains = [anchor for anchor in known.anchors if isinstance(anchor, TrustedEvm)]
     if len(chains) != 1:
         raise click.UsageError(

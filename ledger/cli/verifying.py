@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.canonical import load_json
 from ledger.cli import NO, YES
+from ledger.cli.kinds import expect
 from ledger.cli.output import emit, json_option
 from ledger.cli.trusting import load_trust, trust_option, with_blocks
 from ledger.encoding import sha256, time_encode
-from ledger.errors import MalformedError, VerificationError
-from ledger.evidence import AnchorFinding
+from ledger.errors import VerificationError
+from ledger.evidence import AnchorFinding, block_text
 from ledger.files import read_file
 from ledger.manifests import MAX_MANIFEST_BYTES, Entry, parse_attribution, parse_manifest
 from ledger.proof import ProofResult, parse_proof, verify_proof
+from ledger.receipt import hex_text
 from ledger.statements import Statement, verify_statement
 from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
 from ledger.trust import CLASSES, Trust
@@ -26,7 +27,6 @@ from ledger.trust import CLASSES, Trust
 if TYPE_CHECKING:
     from ledger.tokens.bundle import TokenResult
 
-KINDS = ("proof/v1", "token/v1", "attribution/v1", "manifest/v1")
 MAX_BUNDLE_BYTES = 256 * 1024 * 1024
 MAX_TILE_BYTES = WIDTH * (MAX_LEAF_BYTES + 2)
 _OPTIONS = {
@@ -73,7 +73,7 @@ def verify(
 ) -> int:
     """Verify FILE: a proof, a token, an attribution manifest or a dataset manifest.  No server, no network."""
     data = read_file(file, MAX_MANIFEST_BYTES, "file")
-    kind = kind_of(data)
+    kind = expect(data, "file", *_OPTIONS)
     given = {"--file": picture, "--files": files_path, "--block-hash": block_hashes, "--log": log_path}
     for option, used in given.items():
         if used and option not in _OPTIONS[kind]:  # ignored, it would seem to have been checked
@@ -84,11 +84,13 @@ def verify(
             if picture is not None:
                 compare_picture(data, read_file(picture, MAX_MANIFEST_BYTES, "file"))
             result = verify_proof(data, trust, replay=None if log_path is None else replay(data, log_path))
+            compare_blocks(result.anchors, block_hashes)
+            code = _required(requirements, result.anchors, result.leaf)  # what is missing is the first line
             emit(as_json, {"verified": True, **result.value()}, proof_lines(result))
-            return _required(requirements, result.anchors, result.leaf)
+            return code
         case "token/v1":
             trust = with_blocks(load_trust(trust_path), block_hashes)
-            token = verify_bundle(data, trust, int(time.time()), files_path, as_json)
+            token = verify_bundle(data, trust, int(time.time()), files_path, block_hashes, as_json)
             return _required(requirements, token.anchors, token.leaf)
         case "attribution/v1":
             attribution = parse_attribution(data)
@@ -110,6 +112,8 @@ def verify(
                 as_json,
                 value,
                 [
+                    f"verified: {attribution.header.creator_name} is named for this file under "
+                    f"{attribution.header.license_id}",
                     *_listed(
                         "proved",
                         [f"{signer} signed a manifest that holds this file" for signer in signers]
@@ -135,6 +139,8 @@ def verify(
                 as_json,
                 value,
                 [
+                    f"verified: {manifest.header.creator_name} is named for these files under "
+                    f"{manifest.header.license_id}",
                     *_listed(
                         "proved",
                         [f"the {len(manifest.entries)} entries are those of the header"]
@@ -144,22 +150,6 @@ def verify(
                 ],
             )
     return _required(requirements, (), 0)
-
-
-def kind_of(data: bytes) -> str:
-    """Returns what one of our files says it is.
-
-    Raises:
-        MalformedError: it is none of ours.
-    """
-    try:
-        value = load_json(data, "file", MAX_MANIFEST_BYTES)
-    except MalformedError:
-        value = None
-    kind = value.get("trainmark") if isinstance(value, dict) else None
-    if kind not in KINDS:
-        raise MalformedError(f"expected a file that says trainmark: {', '.join(KINDS)}", field="file")
-    return str(kind)
 
 
 def compare_picture(proof: bytes, picture: bytes) -> None:
@@ -173,9 +163,25 @@ def compare_picture(proof: bytes, picture: bytes) -> None:
     bundle = parse_proof(proof)
     found = content_hash(picture) if bundle.kind == "content" else sha256(picture)
     if found != bundle.digest:
-        raise VerificationError(
-            f"the file's {bundle.kind} hash is not the one of the proof", code="file-mismatch", field="--file"
-        )
+        said = f"the file's {bundle.kind} hash is not the one of the proof"
+        if sha256(picture) == bundle.claim.entry.provenance_hash:
+            said += "; it is the original, and the proof is for the tagged copy"
+        raise VerificationError(said, code="file-mismatch", field="--file")
+
+
+def compare_blocks(anchors: Iterable[AnchorFinding], block_hashes: Iterable[str]) -> None:
+    """Checks that one of the block hashes a person gave, if any, is that of a carried block.
+
+    Raises:
+        VerificationError: ``anchor``.
+    """
+    given, carried = [text.lower() for text in block_hashes], list(anchors)
+    if not given or any(hex_text(anchor.block_hash) in given for anchor in carried):
+        return
+    blocks = ", ".join(map(block_text, carried)) or "no anchor"
+    raise VerificationError(
+        f"the hash given is not that of the carried block: it carries {blocks}", code="anchor", field="--block-hash"
+    )
 
 
 def _matched(entry: Entry, path: Path) -> str:
@@ -226,7 +232,9 @@ def proof_lines(result: ProofResult) -> list[str]:
     return lines + _listed("not checked", result.not_checked)
 
 
-def verify_bundle(data: bytes, trust: Trust, now: int, files_path: Path | None, as_json: bool) -> TokenResult:
+def verify_bundle(
+    data: bytes, trust: Trust, now: int, files_path: Path | None, block_hashes: Iterable[str], as_json: bool
+) -> TokenResult:
     """Verifies a token bundle and prints what it shows.
 
     Raises:
@@ -240,6 +248,7 @@ def verify_bundle(data: bytes, trust: Trust, now: int, files_path: Path | None, 
     if files is not None and carried is not None and files != carried:  # ignored, it would seem to have been checked
         raise VerificationError("the list is not the one in the token's file", code="files-root", field="--files")
     result = verify_token_bundle(data, trust, now, files=files)
+    compare_blocks(result.anchors, block_hashes)
     emit(as_json, {"verified": True, **result.value()}, token_lines(result))
     return result
 
@@ -292,6 +301,8 @@ def _required(requirements: Iterable[str], anchors: Iterable[AnchorFinding], lea
             a.time is not None and a.size > leaf and wanted in ("", a.anchor_class) for a in found
         )
         if not met:
-            click.echo(f"trainmark: {requirement} was required and is not proved", err=True)
+            unknown = [block_text(a) for a in found if a.time is None and name == "anchor"]
+            how = f": ask a node you trust for {unknown[0]}, and give its hash with --block-hash" if unknown else ""
+            click.echo(f"trainmark: {requirement} was required and is not proved{how}", err=True)
             return NO
     return YES
