@@ -39,7 +39,7 @@ endef
 	$(call environment,.venv-demo,requirements/runtime.txt)
 
 demo: .venv-demo/.stamp
-	@.venv-demo/bin/trainmark demo $${DEMO_DIR:+--dir "$$DEMO_DIR"} $(DEMO_ARGS)
+	@exec .venv-demo/bin/trainmark demo $${DEMO_DIR:+--dir "$$DEMO_DIR"} $(DEMO_ARGS)
 
 test: tools lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -50,6 +52,8 @@ def demo(folder: Path | None, serve: bool | None) -> None:
             click.secho(f"\nDone in {time.monotonic() - started:.0f} s.", bold=True)
             if folder is not None:
                 click.echo(f"Everything is in {folder}; the project's README says what lies where.")
+                tools = shlex.quote(str(Path(sys.executable).parent))
+                click.echo(f"To repeat a command: cd {shlex.quote(str(stage))}; export PATH={tools}:$PATH")
             if serve:
                 click.echo(f"The page is at {server.url}/  drop a file of {stage / 'tagged'} on it.  Ctrl-C ends.")
                 with contextlib.suppress(KeyboardInterrupt):
@@ -71,6 +75,7 @@ def _stage(folder: Path | None) -> Iterator[Path]:
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).exists():
             raise ConflictError("holds something that is not an earlier demo; name another folder", field="--dir")
+        click.echo(f"{folder} holds an earlier demo, which is replaced.")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARKER).write_text("made by trainmark demo; the next one empties this folder\n")

@@ -56,6 +56,12 @@ def tell(server: Server) -> None:
     server.start()
 
 
+def shortened(line: str) -> str:
+    """Returns a line that is too long up to a whole word, and the mark that there was more."""
+    whole = line[:CHARS_SHOWN].rsplit(" ", 1)[0]
+    return f"{whole} …" if whole.strip() else f"{line[:CHARS_SHOWN]}…"
+
+
 class _Story:
     """Numbers the steps, runs commands in this process and shows what they print."""
 
@@ -77,7 +83,7 @@ class _Story:
             code = main(shlex.split(command))
         lines = printed.getvalue().splitlines()
         for line in lines[:show]:
-            click.echo(f"     {line}" if len(line) <= CHARS_SHOWN else f"     {line[:CHARS_SHOWN]}…")
+            click.echo(f"     {line if len(line) <= CHARS_SHOWN else shortened(line)}")
         if len(lines) > show:
             click.echo(f"     … {len(lines) - show} more lines")
         if code != expect:
@@ -199,7 +205,7 @@ def _gate(story: _Story, server: Server) -> None:
     story.run(f"check corpus --registry {server.url}", expect=1, show=6)
     story.proves("Without a token this license is no permission, and a file nobody knows is denied too.")
     (corpus / "scraped.jpg").unlink()
-    click.echo("   the file that nobody claims is taken out, and the token is shown:")
+    click.echo("   the file that nobody claims is taken out, so 7 files become 6, and the token is shown:")
     story.run(f"check corpus --registry {server.url} --token token/grant.token.json -o report.ndjson")
     story.proves("Every file is covered by a verified token: exit code 0, and a report with a reason per file.")
 

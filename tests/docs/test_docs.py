@@ -127,6 +127,13 @@ def test_a_bare_make_tells_the_targets_and_installs_nothing() -> None:
     ]
 
 
+def test_make_leaves_ctrl_c_to_the_demo() -> None:
+    """A shell between the two would die of it, and make would call that a failure."""
+    make = ["make", "--dry-run", "--old-file=.venv-demo/.stamp", "demo"]
+    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout.startswith("exec .venv-demo/bin/trainmark demo ")
+
+
 def trainmark_lines(page: Path) -> list[list[str]]:
     """Returns the words of every line of a page's shell blocks that calls the command."""
     text = "\n".join(SH.findall(read(page))).replace("\\\n", " ")

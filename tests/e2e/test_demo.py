@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -23,6 +24,7 @@ import rlp
 from anchors.contract import artifact
 from anchors.embedded import EmbeddedChain
 from api.keys import open_keys
+from ledger.cli.demo import MARKER
 from ledger.registry.listing import RULES_DIGEST
 from tests.reference import bundle, documents, jcs, note, receipt, tiles, token
 from tests.support.process import call
@@ -90,6 +92,35 @@ def test_a_second_run_into_the_same_folder_begins_anew(demos: tuple[Path, Path, 
     before = (demos[1] / "creator/creator.json").read_bytes()
     run(demos[1])
     assert (demos[1] / "creator/creator.json").read_bytes() != before
+
+
+def test_what_is_said_is_whole_and_can_be_repeated(demos: tuple[Path, Path, str]) -> None:
+    first, _, said = demos
+    assert f"To repeat a command: cd {first}; export PATH={Path(sys.executable).parent}:$PATH\n" in said
+    assert "7 files become 6" in said
+    cut = [line for line in said.splitlines() if line.endswith("…")]
+    assert cut
+    assert [line for line in cut if not line.endswith(" …")] == []
+
+
+def test_the_page_ends_with_ctrl_c_and_the_earlier_demo_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    (folder / MARKER).touch()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ledger.cli", "demo", "--dir", str(folder), "--serve"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("The page is at "):
+                process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert lines[0] == f"{folder} holds an earlier demo, which is replaced.\n"
 
 
 def values(folder: Path) -> set[bytes]:
