@@ -81,8 +81,9 @@ def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         listening = []
         try:
-            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                one = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                # With its protocol number: without it asyncio would leave Nagle's delays on.
+                one = stack.enter_context(socket.socket(family, kind, protocol))
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
