@@ -358,13 +358,13 @@ def _license_lines(terms: Terms) -> list[str]:
     width = max(shutil.get_terminal_size((80, 24)).columns, 64)
     return [
         f"{terms.license_id}  {digest_encode(terms.digest)}",
-        *(_wrapped(f"{line.label:23} {line.answer:17} ", line.sentence, width) for line in explain(terms)),
+        *(row for line in explain(terms) for row in _rows(f"{line.label:23} {line.answer:17} ", line.sentence, width)),
     ]
 
 
-def _wrapped(columns: str, sentence: str, width: int) -> str:
-    """Returns a row of a table whose last column is text, in lines of `width`."""
-    return textwrap.fill(
+def _rows(columns: str, sentence: str, width: int) -> list[str]:
+    """Returns a row of a table whose last column is text, as lines of at most `width`."""
+    return textwrap.wrap(
         f"{columns}{sentence}",
         width,
         initial_indent="  ",
