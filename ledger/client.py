@@ -168,7 +168,8 @@ class RegistryClient:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or "@" in url:
             raise malformed
         self.url = url.rstrip("/")
-        self._is_secret = parts.scheme == "https" or _is_loopback(parts.hostname)
+        self.is_private = parts.scheme == "https" or _is_loopback(parts.hostname)
+        """Whether nobody between here and the registry reads or changes what is said: https, or this machine."""
         self._sleep = sleep
         self._clock = clock
         self._bearer: _Bearer | None = None
@@ -198,7 +199,7 @@ class RegistryClient:
             RefusedError: ``insecure``: plain http to another machine; ``wrong-issuer``: the registry says to be at
                 another address, so that what is signed here could be used there; else the registry's refusal.
         """
-        if not self._is_secret:
+        if not self.is_private:
             raise RefusedError("a token goes over https, or stays on this machine", code="insecure", field="url")
         issuer = self.policy().issuer
         if issuer != self.url:

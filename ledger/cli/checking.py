@@ -20,7 +20,7 @@ from ledger.cli.resolving import registry_option
 from ledger.cli.trusting import load_trust, trust_option
 from ledger.cli.verifying import MAX_BUNDLE_BYTES
 from ledger.encoding import digest_decode
-from ledger.errors import MalformedError
+from ledger.errors import MalformedError, RefusedError
 from ledger.files import read_file, replace_file
 from ledger.gate.folder import check_folder
 from ledger.gate.verdict import REASONS, Covering, Verdict, Wanted, Word
@@ -101,6 +101,12 @@ def check(
     wanted = Wanted(uses or ("train",), audience, territory)
     tokens = [_covering(path, trust, now, wanted) for path in token_paths]
     with RegistryClient(url) as client, progress("checking") as report:
+        if not client.is_private:
+            raise RefusedError(
+                "over plain http whoever is between decides what is allowed; use https",
+                code="insecure",
+                field="registry",
+            )
         verdicts = check_folder(
             corpus,
             _Resolver(client),

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Protocol
 
-from ledger.checkpoint import parse_checkpoint
+from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.encoding import sha256
 from ledger.errors import MalformedError, NotFoundError, TrainmarkError, VerificationError
 from ledger.files import read_file
@@ -107,7 +107,7 @@ def check_folder(
         BackendError: ``unreachable``: nobody answers when the check begins, so there is no verdict on anything.
     """
     files = corpus_files(folder)
-    gate = _Gate(resolver, trust, wanted, registry, now, tokens, _log_size(resolver, trust))
+    gate = _Gate(resolver, trust, wanted, registry, now, tokens, _head(resolver, trust))
     verdicts: list[Verdict] = []
     for at in range(0, len(files), BATCH):
         hashed = []
@@ -133,15 +133,15 @@ def _set_aside(verdict: Verdict, folder: Path, verified: accompanying.Verified) 
     return replace(verdict, verdict="aside", reasons=("accompanying",))
 
 
-def _log_size(resolver: Resolver, trust: Trust) -> int | None:
-    """Returns the size of the log the registry shows now, signed as the trust file asks; None: it shows none.
+def _head(resolver: Resolver, trust: Trust) -> Checkpoint | None:
+    """Returns the head of the log the registry shows now, signed as the trust file asks; None: it shows none.
 
     Raises:
         BackendError: ``unreachable``.
     """
     try:
         _, note = parse_checkpoint(resolver.checkpoint())
-        return verify_checkpoint(note, trust.policy)[0].size
+        return verify_checkpoint(note, trust.policy)[0]
     except TrainmarkError as e:
         if e.code == "unreachable":
             raise
@@ -156,8 +156,13 @@ class _Gate:
     registry: str
     now: int
     tokens: Sequence[Covering]
-    size: int | None
+    head: Checkpoint | None
     verified: accompanying.Verified = field(default_factory=accompanying.Verified)
+
+    @property
+    def size(self) -> int | None:
+        """The size of the log the registry shows, None if it shows none."""
+        return None if self.head is None else self.head.size
 
     def check(self, hashed: Sequence[Hashed]) -> Iterator[Verdict]:
         digests = list({d for h in hashed for d in (h.digest, h.content) if d is not None})
@@ -216,9 +221,11 @@ class _Gate:
             return "error"
         if bundle.digest != digest or result.leaf != leaf:
             return "proof-refused"
-        if self.size is None or result.size < self.size:
+        if self.head is None or result.log != self.head.origin or result.size < self.head.size:
             return "stale"
         entry = bundle.claim.entry
-        if entry.content_hash is not None and entry.content_hash != item.content:
+        offer = Offer(bundle.claim.header, entry, bundle.claim.entry_index, bundle.claim.terms, result)
+        # Only of a live claim: anybody may log that somebody's file shows another picture.
+        if offer.is_live and entry.content_hash is not None and entry.content_hash != item.content:
             return "content-mismatch"
-        return Offer(bundle.claim.header, entry, bundle.claim.entry_index, bundle.claim.terms, result)
+        return offer

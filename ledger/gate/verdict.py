@@ -2,7 +2,9 @@
 
 Pure, and closed by default: every path that is not an explicit yes ends in ``deny`` with a reason.  Live offers of one
 creator are alternatives; live claims of different creators are intersected, and sent to a person.  A verdict is as
-fresh as the log the registry showed: without witnesses nobody can tell an old log from the newest.
+fresh as the log the registry showed: without witnesses nobody can tell an old log from the newest.  The state of a
+claim is what the registry asserts: whoever speaks in its place can leave out what ended a claim, so it is asked over
+https, or on this machine.
 """
 
 from __future__ import annotations
@@ -141,8 +143,7 @@ def decide(
         return "deny", ("version-conflict",)
     by_creator: dict[str, list[str | None]] = {}
     for offer in offers:
-        covered = covering(offer, wanted, tokens) is not None
-        by_creator.setdefault(offer.header.creator_id, []).append("token" if covered else why_not(offer, wanted))
+        by_creator.setdefault(offer.header.creator_id, []).append(_answer(offer, wanted, tokens))
     live = {who: reasons for who, reasons in by_creator.items() if set(reasons) - set(_OVER)}
     if not live:
         return "deny", tuple(sorted({r for reasons in by_creator.values() for r in reasons if r})) or ("unknown",)
@@ -164,6 +165,17 @@ def covering(offer: Offer, wanted: Wanted, tokens: Sequence[Covering]) -> Coveri
     return next((t for t in tokens if t.covers(offer) and set(wanted.uses) <= set(t.uses)), None)
 
 
+def _answer(offer: Offer, wanted: Wanted, tokens: Sequence[Covering]) -> str | None:
+    """Returns ``token``, or why this offer is no permission, or None.  A token permits uses; its license says where."""
+    if covering(offer, wanted, tokens) is None:
+        return why_not(offer, wanted)
+    return "token" if _is_there(offer, wanted) else "territory"
+
+
+def _is_there(offer: Offer, wanted: Wanted) -> bool:
+    return offer.terms.territory == ("world",) or wanted.territory in offer.terms.territory
+
+
 def why_not(offer: Offer, wanted: Wanted) -> str | None:
     """Returns why this offer alone, without a token, is no permission, or None."""
     terms = offer.terms
@@ -176,7 +188,7 @@ def why_not(offer: Offer, wanted: Wanted) -> str | None:
         return "needs-agreement"
     if terms.audience not in ("any", wanted.audience):
         return "audience"
-    if terms.territory != ("world",) and wanted.territory not in terms.territory:
+    if not _is_there(offer, wanted):
         return "territory"
     if "token" in terms.require or terms.payment.model != "free" or terms.payment.share_bp:
         return "needs-token"

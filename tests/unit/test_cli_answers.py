@@ -136,6 +136,12 @@ def check(registry: Registry) -> Said:
     return call("check", "corpus", "--registry", registry.url, "--json")
 
 
+def test_check_asks_nobody_over_plain_http(registry: Registry, world: World) -> None:
+    said = call("check", "corpus", "--registry", "http://registry.example")
+    assert (said.code, said.out) == (2, "")
+    assert "[insecure]" in said.err
+
+
 def test_check_allows_what_an_honest_registry_proves(registry: Registry, world: World) -> None:
     registry.answer = Honest(world)
     said = check(registry)

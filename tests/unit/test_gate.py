@@ -197,7 +197,7 @@ NOT_FOR_ALL = offer({**TOKEN, "audience": "research", "territory": ["NZ"]})
         ([PAID], [], [token(offer(version="2"), "train")], "deny", ("needs-token",)),
         ([offer(ASK)], [], [token(offer(ASK), "train")], "allow", ("token",)),
         ([offer(NO)], [], [token(offer(NO), "train")], "allow", ("token",)),
-        ([NOT_FOR_ALL], [], [token(NOT_FOR_ALL, "train")], "allow", ("token",)),
+        ([NOT_FOR_ALL], [], [token(NOT_FOR_ALL, "train")], "deny", ("territory",)),
         ([offer(TOKEN, "ended")], [], [token(PAID, "train")], "allow", ("token",)),
         ([offer(TOKEN, "disputed")], [], [token(PAID, "train")], "allow", ("token",)),
         ([offer(TOKEN, "withdrawing")], [], [token(PAID, "train")], "allow", ("token",)),
@@ -217,6 +217,12 @@ def test_decisions_with_a_token(
     reasons: tuple[str, ...],
 ) -> None:
     assert decide(offers, refusals, TRAIN, tokens) == (word, reasons)
+
+
+def test_a_token_permits_where_its_license_is_for() -> None:
+    held = [token(NOT_FOR_ALL, "train")]
+    assert decide([NOT_FOR_ALL], [], Wanted(("train",), territory="NZ"), held) == ("allow", ("token",))
+    assert decide([NOT_FOR_ALL], [], Wanted(("train",), territory="AU"), held) == ("deny", ("territory",))
 
 
 def test_tokens_do_not_add_up() -> None:

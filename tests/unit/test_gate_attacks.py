@@ -24,6 +24,8 @@ from ledger.library.creator import Profile
 from ledger.library.output import attributions, license_files
 from ledger.library.tagging import Declaration, Tags
 from ledger.manifests import Entry, Manifest, format_attribution, format_manifest
+from ledger.note import ED25519, VerifierKey
+from ledger.policy import format_policy, parse_policy
 from ledger.registry.proving import prove
 from ledger.registry.service import Registry
 from ledger.terms import USES
@@ -149,6 +151,42 @@ def test_a_claim_on_another_picture_is_none(world: World, tmp_path: Path) -> Non
     data = draw(tmp_path / "a.png", "blue")
     world.publish(Library.of(EVA, [claim("a", data, content_hash=digest_encode(digest("x")))], FREE))
     assert run(world, tmp_path) == {"a.png": ("deny", ("content-mismatch",))}
+
+
+@pytest.mark.parametrize("outcome", [None, "rejected"])
+def test_a_strangers_claim_of_another_picture_blocks_nobody(world: World, tmp_path: Path, outcome: str | None) -> None:
+    """Anybody may log that somebody's file shows something else: it waits, or is rejected, and changes nothing."""
+    data = draw(tmp_path / "a.png", "blue")
+    true = digest_encode(content_hash(data) or b"")
+    world.publish(Library.of(EVA, [claim("a", data, content_hash=true)], FREE))
+    other = claim("m", data, content_hash=digest_encode(digest("nonsense")))
+    leaf = world.publish(Library.of(MALLORY, [other], FREE, dataset("b"))).logged.index
+    if outcome is not None:
+        world.review(leaf, outcome)
+    assert run(world, tmp_path) == {"a.png": ("allow", ("licensed",))}
+
+
+def test_a_proof_of_one_log_is_not_fresh_by_the_head_of_another(world: World, tmp_path: Path) -> None:
+    """The registry runs a second log, which is short: its head says nothing of how old a proof of the first one is."""
+    data = draw(tmp_path / "a.png", "red")
+    leaf = world.publish(Library.of(EVA, [claim("a", data)], FREE)).logged.index
+    old = prove(world.registry, sha256(data), leaf)
+    world.review(leaf, "delisted")
+    other = World(identity=replace(world.identity, origin="registry.example/log/2027", log_key=key("new log")))
+    keys = [VerifierKey(who.origin, ED25519, who.log_key.public) for who in (world.identity, other.identity)]
+    text = format_policy(keys)
+    trust = replace(world.trust(), policy_text=text, policy=parse_policy(text))
+
+    class Between(Honest):
+        def checkpoint(self) -> bytes:
+            return other.registry.log.head.note
+
+        def proof(self, digest: bytes, leaf: int) -> bytes:
+            return old
+
+    said = check_folder(tmp_path, Between(world.registry), trust, TRAIN, registry="r", now=START)
+    other.close()
+    assert [(v.verdict, v.reasons) for v in said] == [("deny", ("stale",))]
 
 
 def test_an_old_proof_is_stale(world: World, tmp_path: Path) -> None:
