@@ -2,7 +2,7 @@
 
 Every answer about state names the log ``size`` it is of.  Rendered answers to single digests are kept until the log,
 the catalog or an anchor changes: the same digest asked again costs no look-up.  Answers about unknown digests are kept
-like others, so asking for much that is unknown only pushes others out.
+like others, so asking for much that is unknown only pushes others out; what is kept is bounded in number and in bytes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ Value: TypeAlias = dict[str, Any]
 Version: TypeAlias = tuple[int, int, int]
 
 KEPT_ANSWERS: Final = 8192
+KEPT_BYTES: Final = 64 << 20
+KEPT_ANSWER_BYTES: Final = 256 * 1024
+"""A longer answer is made anew each time: strangers' texts are in it, and it would push many others out."""
+
 CHUNK: Final = 500
 """Digests answered at one size; between two chunks of a request the log may grow."""
 
@@ -44,6 +48,7 @@ class Answers:
         self._generation = 0
         self._guard = threading.Lock()
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
+        self._kept_bytes = 0
         self._kept_of: Version | None = None
         self._anchor = lru_cache(maxsize=1024)(self._make_anchor)
         self._anchor_at = lru_cache(maxsize=16384)(self._find_anchor)
@@ -64,16 +69,18 @@ class Answers:
             return self._kept.get(digest) if self._kept_of == self.version else None
 
     def resolve(self, digest: bytes) -> bytes:
-        """Renders the answer to one digest, and keeps it."""
+        """Renders the answer to one digest, and keeps it unless it is long."""
         before = self.version
         [answer] = next(self.resolve_many([digest]))
         with self._guard:
             if self._kept_of != before:
                 self._kept.clear()
-                self._kept_of = before
-            self._kept[digest] = answer
-            if len(self._kept) > KEPT_ANSWERS:
-                self._kept.popitem(last=False)
+                self._kept_bytes, self._kept_of = 0, before
+            if digest not in self._kept and len(answer) <= KEPT_ANSWER_BYTES:
+                self._kept[digest] = answer
+                self._kept_bytes += len(answer)
+            while len(self._kept) > KEPT_ANSWERS or self._kept_bytes > KEPT_BYTES:
+                self._kept_bytes -= len(self._kept.popitem(last=False)[1])
         return answer
 
     def resolve_many(self, digests: Sequence[bytes]) -> Iterator[list[bytes]]:

@@ -116,6 +116,29 @@ def test_kept_answers_are_bounded(running: Running, monkeypatch: pytest.MonkeyPa
     assert KEPT_ANSWERS > 10
 
 
+def test_kept_answers_are_bounded_in_bytes(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, digests = Answers(running), [sha256(b"%d" % n) for n in range(15)]
+    size = len(answers.resolve(digests[0]))
+    monkeypatch.setattr("api.answers.KEPT_BYTES", 10 * size + size // 2)
+    for _ in range(2):  # one that is kept already counts once
+        for digest in digests:
+            answers.resolve(digest)
+    assert [answers.kept(digest) is not None for digest in digests] == [False] * 5 + [True] * 10
+    published(running, "one")  # what counts no more takes no room
+    for digest in digests[:10]:
+        answers.resolve(digest)
+    assert all(answers.kept(digest) for digest in digests[:10])
+
+
+def test_a_long_answer_is_not_kept(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, known, unknown = Answers(running), published(running, "one").digest(), sha256(b"unknown")
+    monkeypatch.setattr("api.answers.KEPT_ANSWER_BYTES", len(answers.resolve(unknown)))
+    answers.changed()
+    assert json.loads(answers.resolve(known))["claims"]
+    answers.resolve(unknown)
+    assert (answers.kept(known), answers.kept(unknown) is not None) == (None, True)
+
+
 def test_many_are_answered_in_chunks_and_in_order(running: Running) -> None:
     answers, known = Answers(running), published(running, "one").digest()
     asked = [sha256(b"%d" % n) for n in range(CHUNK)] + [known, known]
