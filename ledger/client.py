@@ -72,7 +72,8 @@ MAX_PROBLEM_BYTES: Final = 64 * 1024
 MAX_JSON_BYTES: Final = 4 << 20
 MAX_LINE_BYTES: Final = 1 << 20
 MAX_ANSWER_DEPTH: Final = 16
-MAX_BATCH_BYTES: Final = 256 << 20
+MAX_BATCH_BYTES: Final = BATCH * MAX_LINE_BYTES
+"""Of an answer that is read line by line: at no time is more than one line of it in memory."""
 MAX_TOKEN_BYTES: Final = 256 << 20
 MAX_TILE_BYTES: Final = WIDTH * (MAX_LEAF_BYTES + 2)
 MAX_TEXT_CHARS: Final = 500
@@ -296,11 +297,15 @@ class RegistryClient:
                 chains[0][1] if chains else None,
             )
 
-    def resolve(self, digests: Iterable[bytes]) -> Iterator[Json]:
+    def resolve(
+        self, digests: Iterable[bytes], *, failed: Callable[[bytes, BackendError], None] | None = None
+    ) -> Iterator[Json]:
         """Yields the answer to each digest, in order, asking for 10,000 at a time.
 
+        An answer longer than ``MAX_LINE_BYTES`` is about its digest alone: `failed` is told of it and the others go on.
+
         Raises:
-            BackendError: the registry answered something else than it was asked.
+            BackendError: the registry answered something else than it was asked, or too much and there is no `failed`.
         """
         rest = iter(digests)
         while batch := list(islice(rest, BATCH)):
@@ -309,11 +314,21 @@ class RegistryClient:
             with self._open("POST", "/v1/resolve", body, timeout=LONG_TIMEOUT) as response:
                 for line in _lines(response):
                     with _reading("answer"):
-                        answer = load_json(line, "answer", MAX_LINE_BYTES, MAX_ANSWER_DEPTH)
-                        wanted = digest_encode(batch[count])
-                        if answer["digest"] != wanted or not isinstance(answer["claims"], list):
-                            raise ValueError("another digest")
+                        digest = batch[count]
                     count += 1
+                    if line is None:
+                        error = BackendError(
+                            f"the answer to {digest_encode(digest)} is longer than {MAX_LINE_BYTES} bytes",
+                            code="protocol",
+                        )
+                        if failed is None:
+                            raise error
+                        failed(digest, error)
+                        continue
+                    with _reading("answer"):
+                        answer = load_json(line, "answer", MAX_LINE_BYTES, MAX_ANSWER_DEPTH)
+                        if answer["digest"] != digest_encode(digest) or not isinstance(answer["claims"], list):
+                            raise ValueError("another digest")
                     yield answer
             if count != len(batch):
                 raise BackendError(f"{len(batch)} digests were asked for, {count} answers came", code="protocol")
@@ -510,15 +525,24 @@ def _capped(response: httpx.Response, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _lines(response: httpx.Response) -> Iterator[bytes]:
-    rest, size = b"", 0
+def _lines(response: httpx.Response) -> Iterator[bytes | None]:
+    """Yields the lines of an answer; None in place of one that is longer than ``MAX_LINE_BYTES``, which is skipped."""
+    line, fits, size = bytearray(), True, 0
     for part in response.iter_bytes():
         size += len(part)
-        *lines, rest = (rest + part).split(b"\n")
-        if size > MAX_BATCH_BYTES or max(map(len, [rest, *lines])) > MAX_LINE_BYTES:
+        if size > MAX_BATCH_BYTES:
             raise BackendError("the registry's answer is too long", code="protocol")
-        yield from lines
-    if rest:
+        for number, piece in enumerate(part.split(b"\n")):
+            if number:
+                yield bytes(line) if fits else None
+                line.clear()
+                fits = True
+            fits = fits and len(line) + len(piece) <= MAX_LINE_BYTES
+            if fits:
+                line += piece
+            else:
+                line.clear()
+    if line or not fits:
         raise BackendError("the registry's answer is cut off", code="protocol")
 
 

@@ -236,6 +236,30 @@ def test_check_denies_a_proof_of_something_else(registry: Registry, world: World
         assert reasons == (["stale"] if what == "of an older log" else ["proof-refused"]), what
 
 
+@pytest.mark.parametrize("long", ["file", "picture"])
+def test_check_denies_what_is_answered_at_too_great_a_length_and_nothing_else(
+    registry: Registry, world: World, tmp_path: Path, long: str
+) -> None:
+    """Nobody knows what the answer says: who claims the picture in a file has a say as who claims the file."""
+    honest, (a, b) = Honest(world), (tmp_path / "a.png", tmp_path / "b.png")
+    a.write_bytes(PICTURE)
+    b.write_bytes(png("L"))
+    digest = digest_encode(sha256(b.read_bytes()) if long == "file" else content_hash(PICTURE) or b"")
+
+    def answer(path: str, body: bytes) -> Answer:
+        if path != "/v1/resolve":
+            return honest(path, body)
+        asked = [json.loads(line) for line in body.splitlines()]
+        return 200, b"".join(b" " * (1 << 20) * (one == digest) + honest.line(one) for one in asked)
+
+    registry.answer = answer
+    said = call("check", str(tmp_path), "--registry", registry.url, "--json")
+    found = {v["file"]: (v["verdict"], v["reasons"]) for v in said.value["verdicts"]}
+    assert found["a.png"] == (("allow", ["licensed"]) if long == "file" else ("deny", ["error"]))
+    assert found["b.png"] == ("deny", ["error"] if long == "file" else ["unknown"])
+    assert "unforeseen" not in said.err
+
+
 def test_check_tells_of_names_that_no_line_can_hold(registry: Registry, world: World) -> None:
     names = {os.fsdecode(b"\xffbad.png"), "a\n  allow  b.png"}
     Path("odd").mkdir()

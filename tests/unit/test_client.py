@@ -277,6 +277,45 @@ def test_a_cut_off_batch_is_refused() -> None:
     assert "cut off" in raised(lambda: list(registry.client().resolve([bytes(32)]))).message
 
 
+@pytest.mark.parametrize("part", [b"x", b"x\n"], ids=["goes on", "has many lines"])
+def test_a_batch_that_does_not_end_is_left(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.client.MAX_BATCH_BYTES", 50_000)
+    sent: list[bytes] = []
+
+    def endless() -> Iterator[bytes]:
+        while len(sent) < 1_000:
+            sent.append(part * 1_000)
+            yield sent[-1]
+
+    registry = Registry(resolve=lambda request: httpx.Response(200, content=endless()))
+    assert raised(lambda: list(registry.client().resolve([bytes(32)]))).code == "protocol"
+    assert len(sent) <= 51
+
+
+def test_a_long_answer_fails_its_digest_alone() -> None:
+    def change(lines: list[bytes]) -> list[bytes]:
+        lines[1] = b" " * (MAX_LINE_BYTES - len(lines[1])) + lines[1]  # just short enough
+        lines[2] = b" " * (MAX_LINE_BYTES + 1 - len(lines[2])) + lines[2]
+        lines[4] = b" " * (5 * MAX_LINE_BYTES) + lines[4]
+        return lines
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        data = answers_to(request, change)
+        return httpx.Response(200, content=(data[at : at + 65_536] for at in range(0, len(data), 65_536)))
+
+    digests = [sha256(b"%d" % n) for n in range(6)]
+    failed: list[bytes] = []
+
+    def fail(digest: bytes, error: BackendError) -> None:
+        assert (error.code, digest_encode(digest) in error.message) == ("protocol", True)
+        failed.append(digest)
+
+    found = [a["digest"] for a in Registry(resolve=answer).client().resolve(digests, failed=fail)]
+    assert found == [digest_encode(digests[n]) for n in (0, 1, 3, 5)]
+    assert failed == [digests[2], digests[4]]
+    assert raised(lambda: list(Registry(resolve=answer).client().resolve(digests))).code == "protocol"
+
+
 def test_a_list_that_does_not_end_is_left() -> None:
     registry = Registry(anchors=value({"items": [{"size": 1}], "next": 5}))
     assert raised(lambda: list(registry.client().anchors())).code == "protocol"
