@@ -25,6 +25,7 @@ from api.quota import Quota
 from api.routes import access, log, publishing, reading, resolving, tokens
 from api.schemas import EXAMPLES, read_by_routes
 from api.settings import Settings, check_settings
+from api.writing import Writing
 from ledger.assertion import TOKEN_PATH
 
 COSTS: Final = {TOKEN_PATH: 10, "/v1/manifests": 10, "/v1/statements": 10, "/v1/tokens": 10}
@@ -55,8 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.running = running
             app.state.answers = Answers(running)
             app.state.resolvers = CapacityLimiter(resolving.RESOLVERS)
-            app.state.writers = CapacityLimiter(publishing.WRITERS)
-            app.state.big_uploads = publishing.BigUploads()
+            app.state.writing = Writing()
             running.anchorer.start()
             yield
         finally:

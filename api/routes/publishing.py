@@ -1,26 +1,15 @@
-"""Writes: manifests with their licenses, and statements of any other kind; with a bearer token.
-
-Writes run in threads of their own, so that reads never wait for a thread behind them; big uploads take turns before
-they are read, which bounds the memory they need.
-"""
+"""Writes: manifests with their licenses, and statements of any other kind; with a bearer token."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, Final
-from weakref import WeakValueDictionary
 
-import anyio
 import orjson
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request, Response
 
 from api import schemas
 from api.access import require
-from api.middleware import body_length
-from api.quota import network_of
-from api.routes.support import Answering, Registry, answer, body_of
+from api.routes.support import Answering, Registry, Writes, answer
 from ledger.canonical import canonical
 from ledger.encoding import digest_encode
 from ledger.errors import MalformedError
@@ -33,27 +22,6 @@ router = APIRouter(tags=["publish"])
 ENVELOPE_BYTES: Final = 2 * (MAX_TERMS_BYTES + MAX_LICENSE_TEXT_BYTES)
 """What a publication may be beyond its manifest: terms and text, in JSON's own escapes."""
 
-WRITERS: Final = 16
-BIG_BYTES: Final = 1 << 20
-BIG_AT_ONCE: Final = 3
-
-
-class BigUploads:
-    """Turns for bodies that need much memory: ``BIG_AT_ONCE`` at a time, and one of each name; the others wait."""
-
-    def __init__(self) -> None:
-        self._slots = anyio.CapacityLimiter(BIG_AT_ONCE)
-        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()  # while somebody holds or awaits it
-
-    @asynccontextmanager
-    async def turn(self, *names: str) -> AsyncIterator[None]:
-        """Waits for a turn and gives it back at the end of the block; slots are for those who wait for nobody else."""
-        async with AsyncExitStack() as stack:
-            for name in names:
-                await stack.enter_async_context(self._locks.setdefault(name, anyio.Lock()))
-            async with self._slots:
-                yield
-
 
 @router.post(
     "/v1/manifests",
@@ -63,7 +31,11 @@ class BigUploads:
     openapi_extra=schemas.json_body(schemas.Publication),
 )
 async def publish(
-    request: Request, running: Registry, answers: Answering, access: Annotated[Access, Depends(require("publish"))]
+    request: Request,
+    running: Registry,
+    answers: Answering,
+    writing: Writes,
+    access: Annotated[Access, Depends(require("publish"))],
 ) -> Response:
     """Logs a manifest and reviews it by rule. The same again gives the same leaf. The answer's `checkpoint` covers the
     leaf; `decision` is `list`, `reject` or `wait` (for a person), with `reasons`."""
@@ -82,15 +54,7 @@ async def publish(
             "reasons": list(decision.reasons),
         }
 
-    async with AsyncExitStack() as stack:
-        length = body_length(request.headers)
-        if length is None or length >= BIG_BYTES:
-            uploads: BigUploads = request.app.state.big_uploads
-            # Also by address: anybody may call themselves as many parties as they like.
-            address = network_of(request.client.host if request.client else "")
-            await stack.enter_async_context(uploads.turn(f"party {access.subject}", f"address {address}"))
-        body = await body_of(request)
-        return answer(await run_sync(work, body, limiter=request.app.state.writers), 201, "no-store")
+    return answer(await writing.run(request, access.subject, work), 201, "no-store")
 
 
 @router.post(
@@ -101,7 +65,11 @@ async def publish(
     openapi_extra=schemas.raw_body("application/json", "The canonical bytes of one statement for this log."),
 )
 async def speak(
-    request: Request, running: Registry, answers: Answering, access: Annotated[Access, Depends(require("statement"))]
+    request: Request,
+    running: Registry,
+    answers: Answering,
+    writing: Writes,
+    access: Annotated[Access, Depends(require("statement"))],
 ) -> Response:
     """Logs a statement of the token's party: keys, withdrawals, disputes, records; reviews and decisions of the
     registry itself. The same again gives the same leaf."""
@@ -112,7 +80,7 @@ async def speak(
         finally:
             answers.changed()
 
-    return answer(await run_sync(work, await body_of(request), limiter=request.app.state.writers), 201, "no-store")
+    return answer(await writing.run(request, access.subject, work), 201, "no-store")
 
 
 def _read_publication(body: bytes) -> tuple[bytes, bytes, bytes]:

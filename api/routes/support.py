@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Query, Request, Response
 
 from api.answers import Answers
 from api.composition import Running
+from api.writing import Writing
 
 MAX_PAGE: Final = 100
 JSON: Final = "application/json"
@@ -28,8 +29,15 @@ async def answers_of(request: Request) -> Answers:
     return answers
 
 
+async def writing_of(request: Request) -> Writing:
+    """Returns the application's turns of those who write."""
+    writing: Writing = request.app.state.writing
+    return writing
+
+
 Registry = Annotated[Running, Depends(running_of)]
 Answering = Annotated[Answers, Depends(answers_of)]
+Writes = Annotated[Writing, Depends(writing_of)]
 DigestPath = Annotated[
     str,
     Path(

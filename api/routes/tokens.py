@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import orjson
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from api import schemas
 from api.access import check_access, require
 from api.composition import Running
-from api.routes.support import JSON, Answering, Before, DigestPath, Limit, Registry, answer, body_of
+from api.routes.support import JSON, Answering, Before, DigestPath, Limit, Registry, Writes, answer
 from ledger.canonical import (
     Json,
     as_choice,
@@ -56,7 +55,11 @@ _REQUEST = ("manifests", "files", "holder", "licensee", "price", "uses", "audien
     openapi_extra=schemas.json_body(schemas.TokenIssue),
 )
 async def issue(
-    request: Request, running: Registry, answers: Answering, access: Annotated[Access, Depends(require("token"))]
+    request: Request,
+    running: Registry,
+    answers: Answering,
+    writing: Writes,
+    access: Annotated[Access, Depends(require("token"))],
 ) -> Response:
     """Issues a token on the party's own listed manifests, for exactly the files named (null: all of them)."""
 
@@ -68,7 +71,7 @@ async def issue(
             answers.changed()
         return {"token": digest_encode(record.digest), "leaf": record.leaf}
 
-    return answer(await run_sync(work, await body_of(request), limiter=request.app.state.writers), 201, "no-store")
+    return answer(await writing.run(request, access.subject, work), 201, "no-store")
 
 
 def _read_request(body: bytes) -> GrantRequest:
@@ -165,7 +168,11 @@ def token(digest: DigestPath, running: Registry, access: Annotated[Access, Depen
     openapi_extra=schemas.json_body(schemas.TokenStatus),
 )
 async def set_status(
-    digest: DigestPath, request: Request, running: Registry, access: Annotated[Access, Depends(require("token"))]
+    digest: DigestPath,
+    request: Request,
+    running: Registry,
+    writing: Writes,
+    access: Annotated[Access, Depends(require("token"))],
 ) -> Response:
     """Revokes or suspends a token, or makes it valid again; for the registry's own key."""
 
@@ -176,7 +183,7 @@ async def set_status(
         running.grants.set_status(digest_decode(digest), STATUS_WORDS.index(word), access.subject)
         return {"status": word}
 
-    return answer(await run_sync(work, await body_of(request), limiter=request.app.state.writers), cache="no-store")
+    return answer(await writing.run(request, access.subject, work), cache="no-store")
 
 
 @router.get(

@@ -12,7 +12,10 @@ import httpx
 import pytest
 
 from api import middleware
+from api.writing import MAX_WAITING, WRITERS
 from ledger.client import RegistryClient
+from ledger.encoding import digest_encode, sha256
+from ledger.statements import sign_statement
 from tests.support.library import make_library, signing_key
 from tests.support.process import ServerProcess, serving
 from tests.support.server import Server, running_server
@@ -70,7 +73,7 @@ def test_whoever_breaks_off_leaves_nothing_in_the_output(process: ServerProcess,
     assert said.startswith(f"{process.url} answers; ")
 
 
-# Too slow, and several big ones at once
+# A server whose parties take long, are too slow, or send several big ones at once
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +170,9 @@ def test_one_big_upload_at_a_time(
             begin(first, head("/v1/manifests", fields[0], length))
             second.sendall(head("/v1/manifests", fields[1], length))
             assert not has_turn(second, 0.3)
-            # Small ones, and others' big ones, wait for none of it.
+            # Others' small ones, and their big ones from elsewhere, wait for none of it.
             with connect(server) as small, connect(server, "127.0.0.3") as other:
-                begin(small, head("/v1/manifests", fields[0], 100))
+                begin(small, head("/v1/manifests", bearer(server.url, "small"), 100))
                 begin(other, head("/v1/manifests", bearer(server.url, "somebody else"), length))
         assert has_turn(second)  # the first has broken off
 
@@ -197,3 +200,68 @@ def test_waiting_for_a_turn_is_not_slow(server: Server, monkeypatch: pytest.Monk
         assert has_turn(second)
         second.sendall(b" " * BIG)
         assert has_status(second, 400)
+
+
+# Turns
+
+
+def spoken(server: Server, name: str, number: int) -> bytes:
+    """Returns a statement of somebody of that name."""
+    key, origin = signing_key(name), server.running.registry.identity.origin
+    evidence = digest_encode(sha256(b"%d" % number))
+    return sign_statement("record", key.did, key, origin, {"kind": "audit", "refs": [], "evidence": evidence}).data
+
+
+def post(connection: socket.socket, path: str, fields: str, body: bytes) -> None:
+    """Sends a request as a whole."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+
+
+def is_answered(connection: socket.socket, status: int, seconds: float = 30) -> bool:
+    """Returns whether an answer comes within that time; it has that status."""
+    connection.settimeout(seconds)
+    try:
+        answer = connection.recv(4000)
+    except TimeoutError:
+        return False
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+    return True
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/statements", "/v1/manifests", "/v1/tokens", f"/v1/tokens/sha256:{'0' * 64}/status"]
+)
+def test_a_party_whose_writes_take_long_holds_up_nobody(server: Server, path: str) -> None:
+    """What waits for the party's turn in the registry is one write, not all threads there are."""
+    long, other = bearer(server.url, "takes long"), bearer(server.url, "in a hurry")
+    with ExitStack() as stack:
+        several = [stack.enter_context(connect(server)) for _ in range(WRITERS + 4)]
+        with server.running.registry.turns.of(signing_key("takes long").did):
+            post(several[0], "/v1/statements", long, spoken(server, "takes long", 0))
+            assert not is_answered(several[0], 201, 0.3)
+            for connection in several[1:]:
+                post(connection, path, long, b"{}")
+            refused = [not is_answered(connection, 429, 0.1) for connection in several[1:]].count(False)
+            assert refused == WRITERS + 3 - MAX_WAITING
+            with connect(server) as hurried:
+                post(hurried, "/v1/statements", other, spoken(server, "in a hurry", len(path)))
+                assert is_answered(hurried, 201, 5)
+        assert is_answered(several[0], 201)
+
+
+def test_whoever_is_refused_a_turn_is_told_when_to_come_again(server: Server) -> None:
+    fields = bearer(server.url, "comes again")
+    with ExitStack() as stack:
+        with server.running.registry.turns.of(signing_key("comes again").did):
+            several = [stack.enter_context(connect(server)) for _ in range(MAX_WAITING + 2)]
+            for n, connection in enumerate(several):
+                post(connection, "/v1/statements", fields, spoken(server, "comes again", n))
+                time.sleep(0.05)
+            refusal = several[-1].recv(4000)
+            assert b"429" in refusal.splitlines()[0]
+            assert b"retry-after: 5" in refusal.lower()
+        for connection in several[:-1]:
+            assert is_answered(connection, 201)
+        post(several[-1], "/v1/statements", fields, spoken(server, "comes again", 99))
+        assert is_answered(several[-1], 201)

@@ -1,0 +1,72 @@
+"""Those who write take turns before they take a thread: one write of each party at a time, the next ones in order.
+
+So a party that writes much, or whose write takes long, holds one thread and waits with the rest.  A few may wait; who
+comes then is told to come again (429).  Writes have threads of their own, so that reads never wait for one behind them.
+Bodies of ``BIG_BYTES`` and more need much memory: ``BIG_AT_ONCE`` at a time, and one of each address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import Request
+
+from api.middleware import body_length
+from api.problems import RETRY_SECONDS, ProblemError, too_many
+from api.quota import network_of
+
+Result = TypeVar("Result")
+
+WRITERS: Final = 16
+MAX_WAITING: Final = 8
+"""Who may wait for one turn."""
+
+BIG_BYTES: Final = 1 << 20
+BIG_AT_ONCE: Final = 3
+
+
+class Turns:
+    """One turn of each name at a time; whoever waits for it gets it in the order of coming."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()  # while somebody holds or awaits it
+
+    @asynccontextmanager
+    async def of(self, name: str) -> AsyncIterator[None]:
+        """Waits for a turn and gives it back at the end of the block.
+
+        Raises:
+            ProblemError: 429: ``MAX_WAITING`` wait for it already.
+        """
+        lock = self._locks.setdefault(name, anyio.Lock())
+        if lock.statistics().tasks_waiting >= MAX_WAITING:
+            raise ProblemError(too_many(f"{MAX_WAITING} writes of {name} wait already", RETRY_SECONDS))
+        async with lock:
+            yield
+
+
+class Writing:
+    """Does the writes of one running application."""
+
+    def __init__(self) -> None:
+        self._turns = Turns()
+        self._big = anyio.CapacityLimiter(BIG_AT_ONCE)
+        self._threads = anyio.CapacityLimiter(WRITERS)
+
+    async def run(self, request: Request, party: str, work: Callable[[bytes], Result]) -> Result:
+        """Returns what `work` makes of the request's body, in the turn of `party` and a thread."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._turns.of(party))
+            length = body_length(request.headers)
+            if length is None or length >= BIG_BYTES:
+                # Anybody may call themselves as many parties as they like; slots are for those who wait for no turn.
+                address = network_of(request.client.host if request.client else "")
+                await stack.enter_async_context(self._turns.of(f"address {address}"))
+                await stack.enter_async_context(self._big)
+            body = await request.body()
+            return await run_sync(work, body, limiter=self._threads)
