@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import web
 from api.answers import Answers
+from api.bodies import Bodies
 from api.composition import open_registry
 from api.middleware import Limits, SecurityHeaders
 from api.problems import add_problem_handlers
@@ -56,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.running = running
             app.state.answers = Answers(running)
             app.state.resolvers = CapacityLimiter(resolving.RESOLVERS)
-            app.state.writing = Writing()
+            app.state.writing = Writing(Bodies(settings.data_dir))
             running.anchorer.start()
             yield
         finally:

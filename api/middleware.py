@@ -1,8 +1,8 @@
 """Two pure ASGI middlewares: security headers on every answer; caps and the address quota before a body is read.
 
 A body's cap belongs to its path.  A ``Content-Length`` beyond it is refused at once; a body without one is counted
-while it arrives.  A body must come: whoever lets it trickle holds what others wait for.  The address quota is for what
-costs work (``/v1/``, ``/oauth/``, ``/status/``), not for files.
+while it arrives.  A body must come: whoever lets it trickle holds a connection and memory.  The address quota is for
+what costs work (``/v1/``, ``/oauth/``, ``/status/``), not for files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GRACE_SECONDS: Final = 20
 BYTES_PER_SECOND: Final = 64 * 1024
 UPLOAD_SECONDS: Final = 300
 """A body takes at most ``GRACE_SECONDS``, and one more for each ``BYTES_PER_SECOND`` that have come; never over
-``UPLOAD_SECONDS``.  Counted from when it is first read: waiting for a turn is not the client's fault."""
+``UPLOAD_SECONDS``.  Counted from when it is first read."""
 
 _LENGTH = re.compile("[0-9]{1,20}")  # more digits than 20 are no length, and int() may refuse them
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]

@@ -101,9 +101,10 @@ def problem_of(error: TrainmarkError) -> Problem:
     return Problem(status, error.code, error.message, error.field, headers)
 
 
-def too_many(detail: str, seconds: int) -> Problem:
-    """Returns the answer to whoever used up a quota."""
-    return Problem(429, "too-many-requests", detail, None, {"Retry-After": str(seconds)})
+def too_many(detail: str, seconds: int, *, closes: bool = False) -> Problem:
+    """Returns the answer to whoever used up a quota; amid a body the connection `closes`, the rest is not read."""
+    headers = {"Retry-After": str(seconds), **({"Connection": "close"} if closes else {})}
+    return Problem(429, "too-many-requests", detail, None, headers)
 
 
 def too_big(limit: int) -> Problem:

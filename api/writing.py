@@ -2,7 +2,8 @@
 
 So a party that writes much, or whose write takes long, holds one thread and waits with the rest.  A few may wait; who
 comes then is told to come again (429).  Writes have threads of their own, so that reads never wait for one behind them.
-Bodies of ``BIG_BYTES`` and more need much memory: ``BIG_AT_ONCE`` at a time, and one of each address.
+A body has come before a turn is waited for: whoever lets it trickle holds up nobody.  Big bodies need much memory when
+they are read: ``BIG_AT_ONCE`` at a time, and one of each address.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import anyio
 from anyio.to_thread import run_sync
 from fastapi import Request
 
-from api.middleware import body_length
+from api.bodies import Bodies
 from api.problems import RETRY_SECONDS, ProblemError, too_many
 from api.quota import network_of
 
@@ -26,7 +27,6 @@ WRITERS: Final = 16
 MAX_WAITING: Final = 8
 """Who may wait for one turn."""
 
-BIG_BYTES: Final = 1 << 20
 BIG_AT_ONCE: Final = 3
 
 
@@ -53,20 +53,20 @@ class Turns:
 class Writing:
     """Does the writes of one running application."""
 
-    def __init__(self) -> None:
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
         self._turns = Turns()
         self._big = anyio.CapacityLimiter(BIG_AT_ONCE)
         self._threads = anyio.CapacityLimiter(WRITERS)
 
     async def run(self, request: Request, party: str, work: Callable[[bytes], Result]) -> Result:
         """Returns what `work` makes of the request's body, in the turn of `party` and a thread."""
+        address = network_of(request.client.host if request.client else "")
         async with AsyncExitStack() as stack:
+            body = await stack.enter_async_context(self._bodies.of(request, address))
             await stack.enter_async_context(self._turns.of(party))
-            length = body_length(request.headers)
-            if length is None or length >= BIG_BYTES:
+            if body.is_big:
                 # Anybody may call themselves as many parties as they like; slots are for those who wait for no turn.
-                address = network_of(request.client.host if request.client else "")
                 await stack.enter_async_context(self._turns.of(f"address {address}"))
                 await stack.enter_async_context(self._big)
-            body = await request.body()
-            return await run_sync(work, body, limiter=self._threads)
+            return await run_sync(lambda: work(body.read()), limiter=self._threads)

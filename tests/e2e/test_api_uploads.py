@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from select import select
 
 import httpx
 import pytest
 
-from api import middleware
+from api import bodies, middleware
+from api.bodies import MAX_FILES_OF_ADDRESS, MEMORY_BYTES
 from api.writing import MAX_WAITING, WRITERS
 from ledger.client import RegistryClient
 from ledger.encoding import digest_encode, sha256
@@ -59,7 +63,7 @@ PATHS = ("/v1/manifests", "/v1/statements", "/v1/tokens", "/v1/resolve", "/oauth
 )
 def test_whoever_breaks_off_leaves_nothing_in_the_output(process: ServerProcess, path: str, length: int | None) -> None:
     fields = bearer(process.url, "breaks off")
-    for _ in range(4):  # more than there are turns for big uploads
+    for _ in range(5):  # more than an address may have files for big uploads
         with socket.create_connection(("127.0.0.1", process.port), timeout=30) as connection:
             begin(connection, head(path, fields, length))
             connection.sendall(b"5\r\nhalf " if length is None else b"x" * (length // 2))
@@ -146,60 +150,107 @@ def test_no_body_takes_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch)
         check_too_slow(connection)
 
 
-def has_turn(connection: socket.socket, seconds: float = 30) -> bool:
-    """Returns whether the body is asked for within that time."""
-    connection.settimeout(seconds)
-    try:
-        return connection.recv(1000).startswith(b"HTTP/1.1 100 ")
-    except TimeoutError:
-        return False
+# Big ones
 
 
-@pytest.mark.parametrize(
-    ("names", "addresses"),
-    [(("a", "a"), ("127.0.0.1", "127.0.0.2")), (("a", "b"), ("127.0.0.1", "127.0.0.1"))],
-    ids=["of one party", "of one address"],
-)
+def begin_big(connection: socket.socket, fields: str, sent: int, length: int | None = BIG) -> None:
+    """Begins a big upload and sends a part of it."""
+    begin(connection, head("/v1/manifests", fields, length))
+    connection.sendall(b"%x\r\n" % sent + b" " * sent + b"\r\n" if length is None else b" " * sent)
+
+
+@pytest.mark.parametrize("sent", [0, MEMORY_BYTES + 100_000])
 @pytest.mark.parametrize("length", [BIG, None])
-def test_one_big_upload_at_a_time(
-    server: Server, names: tuple[str, str], addresses: tuple[str, str], length: int | None
-) -> None:
-    fields = [bearer(server.url, f"one at a time {name}") for name in names]
-    with connect(server, addresses[1]) as second:
-        with connect(server, addresses[0]) as first:
-            begin(first, head("/v1/manifests", fields[0], length))
-            second.sendall(head("/v1/manifests", fields[1], length))
-            assert not has_turn(second, 0.3)
-            # Others' small ones, and their big ones from elsewhere, wait for none of it.
-            with connect(server) as small, connect(server, "127.0.0.3") as other:
-                begin(small, head("/v1/manifests", bearer(server.url, "small"), 100))
-                begin(other, head("/v1/manifests", bearer(server.url, "somebody else"), length))
-        assert has_turn(second)  # the first has broken off
-
-
-def test_three_big_uploads_at_a_time(server: Server) -> None:
+def test_big_uploads_that_trickle_hold_up_nobody(server: Server, sent: int, length: int | None) -> None:
+    fields = [bearer(server.url, f"trickles {n}") for n in range(6)]
     with ExitStack() as stack:
-        several = [stack.enter_context(connect(server, f"127.0.0.{n}")) for n in range(1, 5)]
-        for n, connection in enumerate(several):
-            connection.sendall(head("/v1/manifests", bearer(server.url, f"several {n}"), BIG))
-            assert has_turn(connection, 30 if n < 3 else 0.3) == (n < 3)
-        several[0].close()
-        assert has_turn(several[3])
+        for n in range(6):
+            begin_big(stack.enter_context(connect(server, f"127.0.0.{n // 2 + 2}")), fields[n], sent, length)
+        for address, name in (
+            ("127.0.0.1", "has sent it"),
+            ("127.0.0.2", "has sent it too"),
+            ("127.0.0.3", "trickles 0"),
+        ):
+            with connect(server, address) as honest:
+                post(honest, "/v1/manifests", bearer(server.url, name), b" " * BIG)
+                assert is_answered(honest, 400, 5)
 
 
-def test_waiting_for_a_turn_is_not_slow(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = bearer(server.url, "patient")
-    monkeypatch.setattr(middleware, "GRACE_SECONDS", 1.0)
-    monkeypatch.setattr(middleware, "BYTES_PER_SECOND", 200_000)
-    with connect(server) as second:
-        with connect(server) as first:
-            begin(first, head("/v1/manifests", fields, BIG))
-            first.sendall(b" " * 1_000_000)  # worth five seconds
-            second.sendall(head("/v1/manifests", fields, BIG))
-            assert not has_turn(second, 1.5)
-        assert has_turn(second)
-        second.sendall(b" " * BIG)
-        assert has_status(second, 400)
+def test_an_address_has_few_big_uploads_on_their_way(server: Server) -> None:
+    fields = bearer(server.url, "many big ones")
+    with ExitStack() as stack:
+        several = [stack.enter_context(connect(server, "127.0.0.7")) for _ in range(MAX_FILES_OF_ADDRESS + 1)]
+        for connection in several:
+            begin_big(connection, fields, MEMORY_BYTES + 100_000)
+        answer = b"".join(iter(lambda: several[-1].recv(4000), b""))  # the connection is closed behind it
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert b"retry-after: 5" in answer.lower()
+        with connect(server, "127.0.0.7") as small, connect(server, "127.0.0.8") as elsewhere:
+            post(small, "/v1/manifests", fields, b" " * MEMORY_BYTES)
+            assert is_answered(small, 400)
+            post(elsewhere, "/v1/manifests", fields, b" " * BIG)
+            assert is_answered(elsewhere, 400)
+        several[0].sendall(b" " * (BIG - MEMORY_BYTES - 100_000))
+        assert is_answered(several[0], 400)
+        with connect(server, "127.0.0.7") as another:
+            post(another, "/v1/manifests", fields, b" " * BIG)
+            assert is_answered(another, 400)
+
+
+def test_there_are_few_big_uploads_on_their_way_in_all(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MAX_FILES", 2)
+    fields = bearer(server.url, "big ones in all")
+    with ExitStack() as stack:
+        for n in range(2):
+            begin_big(stack.enter_context(connect(server, f"127.0.0.{n + 10}")), fields, MEMORY_BYTES + 100_000)
+        third = stack.enter_context(connect(server, "127.0.0.12"))
+        begin_big(third, fields, MEMORY_BYTES + 100_000)
+        assert is_answered(third, 429)
+
+
+def files_of(server: Server) -> set[Path]:
+    """Returns what is in the data folder."""
+    return {path for path in server.settings.data_dir.iterdir() if "-" not in path.name}  # SQLite's own come and go
+
+
+def open_files() -> int:
+    """Returns how many open files of this process have no name any more."""
+    return sum(os.readlink(path).endswith("(deleted)") for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are seen on Linux only")
+def test_nothing_stays_of_a_big_upload(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, files, fields = open_files(), files_of(server), bearer(server.url, "leaves nothing")
+    with connect(server) as done, connect(server) as slow, connect(server) as broken_off:
+        for connection in (done, slow, broken_off):
+            begin_big(connection, fields, MEMORY_BYTES + 100_000)
+        wait_until(lambda: open_files() == before + 3)
+        assert files_of(server) == files
+        done.sendall(b" " * (BIG - MEMORY_BYTES - 100_000))
+        assert is_answered(done, 400)
+        broken_off.close()
+        wait_until(lambda: open_files() == before + 1)
+        monkeypatch.setattr(middleware, "UPLOAD_SECONDS", 0.1)
+        slow.sendall(b" ")
+        check_too_slow(slow)
+        wait_until(lambda: open_files() == before)
+
+
+def test_a_disk_that_takes_no_big_upload_is_a_503(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = server.app.state.writing._bodies
+    monkeypatch.setattr(reading, "_folder", server.settings.data_dir / "not there")
+    name, _, token = bearer(server.url, "no disk").strip().partition(": ")
+    answer = httpx.post(f"{server.url}/v1/manifests", content=b" " * BIG, headers={name: token})
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (503, "disk", "body")
+    assert reading._files == {}
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Waits until something holds."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 # Turns
@@ -265,3 +316,46 @@ def test_whoever_is_refused_a_turn_is_told_when_to_come_again(server: Server) ->
             assert is_answered(connection, 201)
         post(several[-1], "/v1/statements", fields, spoken(server, "comes again", 99))
         assert is_answered(several[-1], 201)
+
+
+GRANT = {"manifests": [10**6], "files": None, "holder": None, "licensee": None, "price": None, "uses": []}
+BIG_GRANT = json.dumps({**GRANT, "audience": "any", "purpose": "x", "expires_at": "2030-01-01T00:00:00Z"}).encode()
+BIG_GRANT += b" " * BIG
+
+
+@pytest.mark.parametrize(
+    ("names", "addresses"),
+    [(("a", "a"), ("127.0.0.1", "127.0.0.2")), (("a", "b"), ("127.0.0.1", "127.0.0.1"))],
+    ids=["of one party", "of one address"],
+)
+def test_one_big_body_at_a_time(server: Server, names: tuple[str, str], addresses: tuple[str, str]) -> None:
+    fields = [bearer(server.url, f"one at a time {name}") for name in names]
+    with connect(server, addresses[0]) as first, connect(server, addresses[1]) as second:
+        with server.running.registry.turns.of(signing_key("one at a time a").did):
+            post(first, "/v1/tokens", fields[0], BIG_GRANT)
+            assert not is_answered(first, 404, 0.3)
+            post(second, "/v1/tokens", fields[1], BIG_GRANT)
+            assert not is_answered(second, 404, 0.5)
+            # Others' small ones, and their big ones from elsewhere, wait for none of it.
+            others = bearer(server.url, "somebody else")
+            with connect(server) as small, connect(server, "127.0.0.3") as other:
+                post(other, "/v1/tokens", others, BIG_GRANT)
+                assert is_answered(other, 404)
+                post(small, "/v1/tokens", others, BIG_GRANT.rstrip())
+                assert is_answered(small, 404)
+        assert is_answered(first, 404)
+        assert is_answered(second, 404)
+
+
+def test_three_big_bodies_at_a_time(server: Server) -> None:
+    with ExitStack() as stack, ExitStack() as held:
+        several = [stack.enter_context(connect(server, f"127.0.0.{n}")) for n in range(1, 5)]
+        for n, connection in enumerate(several):
+            fields = bearer(server.url, f"several {n}")
+            if n < 3:
+                held.enter_context(server.running.registry.turns.of(signing_key(f"several {n}").did))
+            post(connection, "/v1/tokens", fields, BIG_GRANT)
+            assert not is_answered(connection, 404, 0.5)
+        held.close()
+        for connection in several:
+            assert is_answered(connection, 404)
