@@ -40,7 +40,7 @@ class Quota:
             wait = 0 if units >= cost else math.ceil((cost - units) / self._rate)
             self._buckets[name] = (units if wait else units - cost, now)
             self._buckets.move_to_end(name)
-            while len(self._buckets) > MAX_BUCKETS or self._is_full(now):
+            while self._buckets and (len(self._buckets) > MAX_BUCKETS or self._is_full(now)):
                 self._buckets.popitem(last=False)
         return max(wait, 0)
 

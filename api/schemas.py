@@ -380,8 +380,8 @@ TOKEN_EXAMPLE: dict[str, Any] = {
 
 
 class TokenIssue(_Model):
-    """What a creator grants: `files` null means all files of the manifests, `holder` is the licensee's did:key (null:
-    attribution only, no uses)."""
+    """What a creator grants: `files` null means all files of the manifests, 100,000 at most; `holder` is the licensee's
+    did:key (null: attribution only, no uses)."""
 
     manifests: list[int] = Field(min_length=1, max_length=64)
     files: list[str] | None

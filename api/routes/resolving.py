@@ -13,9 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api import schemas
-from api.problems import ProblemError, too_many
-from api.quota import Quota, network_of
-from api.routes.support import JSON, REVALIDATE, Answering, DigestPath, Registry, body_of
+from api.routes.support import JSON, REVALIDATE, Answering, DigestPath, Registry, body_of, charge
 from ledger.encoding import digest_decode
 from ledger.errors import MalformedError, RefusedError
 from ledger.ports import MAX_DIGESTS
@@ -49,11 +47,7 @@ async def resolve(digest: DigestPath, request: Request, answers: Answering) -> R
 async def resolve_many(request: Request, answers: Answering) -> Response:
     """The same answers for up to 10,000 digests, one line each, in the order they were asked for."""
     digests = _read_lines(await body_of(request))
-    quota: Quota = request.app.state.address_quota
-    client = request.client.host if request.client else ""
-    wait = quota.take(network_of(client), max(1, len(digests) // DIGESTS_PER_UNIT))
-    if wait:
-        raise ProblemError(too_many("too many digests from this address", wait))
+    charge(request, max(1, len(digests) // DIGESTS_PER_UNIT), "digests")
     chunks = answers.resolve_many(digests)
     first: list[bytes] = await run_in_threadpool(next, chunks, [])  # what fails here is still told as a problem
     return StreamingResponse(_lines(chain([first], chunks)), 200, {"Cache-Control": "no-store"}, NDJSON)

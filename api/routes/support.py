@@ -9,6 +9,8 @@ from fastapi import Depends, Path, Query, Request, Response
 
 from api.answers import Answers
 from api.composition import Running
+from api.problems import ProblemError, too_many
+from api.quota import Quota, network_of
 from api.writing import Writing
 
 MAX_PAGE: Final = 100
@@ -57,3 +59,15 @@ def answer(value: Any, status: int = 200, cache: str = REVALIDATE) -> Response:
 async def body_of(request: Request) -> bytes:
     """Reads the whole body; the caps of :mod:`api.middleware` hold."""
     return await request.body()
+
+
+def charge(request: Request, units: int, what: str) -> None:
+    """Takes `units` of the address quota, beyond what the path costs, for that much of `what`.
+
+    Raises:
+        ProblemError: 429: they are not there.
+    """
+    quota: Quota = request.app.state.address_quota
+    wait = quota.take(network_of(request.client.host if request.client else ""), units)
+    if wait:
+        raise ProblemError(too_many(f"too many {what} for this address", wait))

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from api import schemas
 from api.access import check_access, require
 from api.composition import Running
-from api.routes.support import JSON, Answering, Before, DigestPath, Limit, Registry, Writes, answer
+from api.routes.support import JSON, Answering, Before, DigestPath, Limit, Registry, Writes, answer, charge
 from ledger.canonical import (
     Json,
     as_choice,
@@ -31,15 +31,15 @@ from ledger.encoding import digest_decode, digest_encode, time_decode, time_enco
 from ledger.errors import MalformedError, NotFoundError
 from ledger.keys import did_decode
 from ledger.ports import Access, TokenRecord
-from ledger.registry.grants import MAX_MANIFESTS, GrantRequest
+from ledger.registry.grants import MAX_FILES, MAX_MANIFESTS, GrantRequest
 from ledger.terms import AUDIENCES, USES
 from ledger.tokens.attribution import Licensee, Price, parse_token
 from ledger.tokens.status import MAX_LIST_NUMBER, REVOKED, STATUS_TTL, STATUS_WORDS, SUSPENDED, VALID
 
 router = APIRouter(tags=["tokens"])
 
-MAX_FILES: Final = 100_000
 MAX_REQUEST_BYTES: Final = MAX_FILES * 80
+ENTRIES_PER_UNIT: Final = 100
 STATUS_MEDIA_TYPE: Final = "application/statuslist+jwt"
 STATUS_AGE: Final = STATUS_TTL // 12
 """Seconds a proxy may keep a status list: what a revocation may take to be seen."""
@@ -61,12 +61,15 @@ async def issue(
     writing: Writes,
     access: Annotated[Access, Depends(require("token"))],
 ) -> Response:
-    """Issues a token on the party's own listed manifests, for exactly the files named (null: all of them)."""
+    """Issues a token on the party's own listed manifests, for exactly the files named (null: all of them); at
+    most 100,000."""
 
     def work(body: bytes) -> dict[str, Any]:
         check_access(running, access)
+        wanted = _read_request(body)
+        charge(request, running.grants.entry_count(wanted.manifests) // ENTRIES_PER_UNIT, "files")
         try:
-            record = running.grants.issue(_read_request(body), access.subject)
+            record = running.grants.issue(wanted, access.subject)
         finally:
             answers.changed()
         return {"token": digest_encode(record.digest), "leaf": record.leaf}

@@ -11,14 +11,15 @@ address has changed.  A new address gets numbers of its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Final
 
-from ledger.canonical import Object
-from ledger.encoding import b64url_encode, digest_encode, sha256
+from ledger.canonical import Object, load_json
+from ledger.encoding import b64url_encode, digest_decode, digest_encode, sha256
 from ledger.errors import BackendError, NotFoundError, RefusedError
-from ledger.manifests import Header
+from ledger.manifests import MAX_ENTRY_BYTES, Header
 from ledger.ports import ManifestRecord, TokenRecord
 from ledger.registry.proving import carried_indices, carry, carry_anchors
 from ledger.registry.service import DAY, Registry
@@ -39,6 +40,9 @@ from ledger.tokens.status import (
 )
 
 MAX_MANIFESTS: Final = 64
+MAX_FILES: Final = 100_000
+"""Files in one token issued here; the format has room for more."""
+
 MONTH_DAYS: Final = 31
 SLOT_TRIES: Final = 64
 TRIES_PER_LIST: Final = 8
@@ -116,20 +120,45 @@ class Grants:
             )
         return record
 
+    def entry_count(self, leaves: Sequence[int]) -> int:
+        """Returns how many entries the manifests at these leaves have, as their headers say: what a grant on them reads
+        at most."""
+        records = [record for leaf in leaves if (record := self.registry.catalog.manifest(leaf)) is not None]
+        return sum(self.registry.header(record).entry_count for record in records)
+
     def _files(self, request: GrantRequest, records: Sequence[ManifestRecord]) -> list[bytes]:
-        fold = self.registry.log.fold
-        known: set[bytes] = set()
-        for record in records:
-            for number, entry in enumerate(self.registry.all_entries(record.leaf)):
-                with self.registry.log.fold_lock:
-                    if fold.manifest_state(record.leaf, number) == "listed":
-                        known.add(entry.provenance_hash)
-        wanted = known if request.files is None else set(request.files)
-        missing = wanted - known
-        if missing or not wanted:
+        leaves = [record.leaf for record in records]
+        count = self.entry_count(leaves) if request.files is None else len(request.files)
+        if count > MAX_FILES:
+            raise RefusedError(
+                f"a token is on at most {MAX_FILES} files, these are {count}: name fewer files, or fewer manifests",
+                code="files",
+                field="files",
+            )
+        listed = (file for leaf in leaves for file in self._listed(leaf))
+        if request.files is None:
+            files = set(listed)
+            if not files:
+                raise RefusedError("no file of these manifests is listed", code="files", field="files")
+            return sorted(files)
+        files, missing = set(request.files), set(request.files)
+        while missing and (file := next(listed, None)) is not None:  # what comes after the last of them is not read
+            missing.discard(file)
+        if missing or not files:
             what = digest_encode(min(missing)) if missing else "an empty set"
             raise RefusedError(f"{what} is not among the listed files of these manifests", code="files", field="files")
-        return sorted(wanted)
+        return sorted(files)
+
+    def _listed(self, leaf: int) -> Iterator[bytes]:
+        """Yields the provenance hashes of a manifest's listed entries; the rest of them was checked when it came."""
+        read = 0
+        while page := self.registry.catalog.entries(leaf, read, 10_000):
+            with self.registry.log.fold_lock:
+                fold = self.registry.log.fold
+                listed = [fold.manifest_state(leaf, read + n) == "listed" for n in range(len(page))]
+            for data in compress(page, listed):
+                yield digest_decode(load_json(data, "entry", MAX_ENTRY_BYTES)["provenance_hash"])
+            read += len(page)
 
     def _lists(self) -> dict[int, str]:
         """Returns the address of each list that was logged, by its number."""

@@ -18,7 +18,7 @@ from api.headers import SECURITY_HEADERS
 from api.middleware import DEFAULT_BODY_BYTES
 from api.routes.resolving import MAX_BATCH_BYTES
 from ledger.client import RegistryClient
-from ledger.encoding import digest_encode, sha256
+from ledger.encoding import digest_encode, sha256, time_encode
 from ledger.errors import BackendError, ConflictError
 from ledger.ports import MAX_DIGESTS
 from tests.support.library import make_library, signing_key
@@ -301,6 +301,27 @@ def test_a_party_that_writes_too_much_waits(tmp_path_factory: pytest.TempPathFac
         answers = [http.post("/v1/statements", content=b"{}", headers=headers) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [400, 400, 400, 429]
         problem(answers[-1], 429, "too-many-requests")
+
+
+def test_a_token_costs_what_it_reads(tmp_path_factory: pytest.TempPathFactory) -> None:
+    key = signing_key("grants")
+    with (
+        running_server(tmp_path_factory.mktemp("grants"), address_per_minute=90) as server,
+        RegistryClient(server.url) as client,
+    ):
+        client.authenticate(key, key.did, ("publish", "token"))
+        files = [b"%d" % n for n in range(3_500)]
+        library = make_library(key, server.running.registry.identity.origin, files)
+        leaf = client.publish(library.manifest, library.terms, library.text).leaf
+        grant = {"manifests": [leaf], "files": None, "holder": None, "licensee": None, "price": None, "uses": []}
+        body = {**grant, "audience": "any", "purpose": "x", "expires_at": time_encode(int(time.time()) + 9999)}
+        answers = [
+            httpx.post(f"{server.url}/v1/tokens", json=body, headers=client._authorization()) for _ in range(2)
+        ]  # 21 before, then 45 each
+        assert answers[0].status_code == 201
+        problem(answers[-1], 429, "too-many-requests")
+        assert "files" in answers[-1].json()["detail"]
+        assert 1 < int(answers[-1].headers["retry-after"]) <= 60
 
 
 # OpenAPI

@@ -48,6 +48,12 @@ def test_a_cost_beyond_the_size_takes_all() -> None:
     assert bucket.take("a") == 1
 
 
+def test_a_cost_of_nothing_leaves_nothing_behind() -> None:
+    bucket = Quota(60, Clock())
+    assert bucket.take("a", 0) == 0
+    assert list(bucket._buckets) == []
+
+
 def test_a_bucket_never_overflows() -> None:
     clock = Clock()
     bucket = Quota(60, clock)

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from ledger.errors import MalformedError, NotFoundError
+from ledger.encoding import digest_encode
+from ledger.errors import MalformedError, NotFoundError, RefusedError
 from ledger.registry.grants import GrantRequest, Grants
 from ledger.tokens.attribution import Price, parse_token
 from ledger.tokens.bundle import verify_token_bundle
+from ledger.tokens.files import decode_files
 from ledger.tokens.status import REVOKED, VALID, parse_status_list, status_value
 from tests.simulator import DAY, ISSUER, START, World, key, library
 
@@ -73,3 +75,40 @@ def test_tokens_outlive_the_address_of_their_issuer(world: World) -> None:
         for record in records
     ]
     assert statuses == [VALID, REVOKED, VALID]
+
+
+def refused(world: World, **changes: object) -> str:
+    """Returns what a request is told that is refused for its files; nothing is logged for it."""
+    size = world.registry.log.head.size
+    with pytest.raises(RefusedError) as caught:
+        Grants(world.registry).issue(request_of(**changes), EVA.did)
+    assert (caught.value.code, caught.value.field) == ("files", "files")
+    assert world.registry.log.head.size == size
+    return caught.value.message
+
+
+def test_a_token_is_on_so_many_files_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = library("more", EVA, 3)
+    world.publish(other)
+    leaves = (1, 3)
+    first, *_, last = sorted(entry.provenance_hash for entry in other.entries)
+    grants = Grants(world.registry)
+    count = grants.entry_count(leaves)
+    assert grants.entry_count((0, 1, 2, 99)) + len(other.entries) == count
+    monkeypatch.setattr("ledger.registry.grants.MAX_FILES", count)
+    record = grants.issue(request_of(manifests=leaves), EVA.did)
+    assert parse_token(record.sd_jwt).token.files_count == count
+    monkeypatch.setattr("ledger.registry.grants.MAX_FILES", count - 1)
+    message = refused(world, manifests=leaves)
+    assert f"at most {count - 1} files, these are {count}" in message
+    assert "name fewer files, or fewer manifests" in message
+    monkeypatch.setattr("ledger.registry.grants.MAX_FILES", 2)
+    assert "these are 3" in refused(world, manifests=leaves, files=(first, last, bytes(32)))
+    record = grants.issue(request_of(manifests=leaves, files=(last, first)), EVA.did)
+    assert decode_files(record.files) == (first, last)
+
+
+def test_only_listed_files_are_granted(world: World) -> None:
+    known = world.registry.all_entries(1)[0].provenance_hash
+    assert digest_encode(bytes(32)) in refused(world, files=(known, bytes(32)))
+    assert "an empty set" in refused(world, files=())
