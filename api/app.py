@@ -29,8 +29,15 @@ from api.settings import Settings, check_settings
 from api.writing import Writing
 from ledger.assertion import TOKEN_PATH
 
-COSTS: Final = {TOKEN_PATH: 10, "/v1/manifests": 10, "/v1/statements": 10, "/v1/tokens": 10}
-"""Units of the address quota; everything else costs one."""
+COSTS: Final = {
+    TOKEN_PATH: 10,
+    "/v1/manifests": 10,
+    "/v1/statements": 10,
+    "/v1/tokens": 10,
+    "/v1/proofs/": 5,
+    "/v1/tokens/": 5,
+}
+"""Units of the address quota, by path or by the folder a path is in; everything else costs one."""
 
 DESCRIPTION: Final = """\
 Who made this file, may a model be trained on it, and how is that proved.

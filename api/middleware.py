@@ -60,7 +60,10 @@ class SecurityHeaders:
 
 class Limits:
     """Refuses what is too much: 429 by address, 413 by the cap of a path (exact path → bytes; else the default); and
-    what comes too slowly: 408."""
+    what comes too slowly: 408.
+
+    The cost of a path is its own, else that of the folder it is in (with ``/`` at the end), else one unit.
+    """
 
     def __init__(self, app: ASGIApp, caps: Mapping[str, int], quota: Quota, costs: Mapping[str, int]) -> None:
         self.app = app
@@ -105,7 +108,8 @@ class Limits:
     def _refusal(self, scope: Scope, path: str) -> Problem | None:
         if path.startswith(("/v1/", "/oauth/", "/status/")):
             client = scope.get("client")
-            wait = self.quota.take(network_of(client[0] if client else ""), self.costs.get(path, 1))
+            cost = self.costs.get(path) or self.costs.get(path[: path.rindex("/") + 1], 1)
+            wait = self.quota.take(network_of(client[0] if client else ""), cost)
             if wait:
                 return too_many("too many requests from this address", wait)
         limit = self.caps.get(path, DEFAULT_BODY_BYTES)

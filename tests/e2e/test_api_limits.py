@@ -289,6 +289,17 @@ def test_an_address_that_asks_too_much_waits(tmp_path_factory: pytest.TempPathFa
         problem(http.post("/oauth/token", content=b""), 429, "too-many-requests")
 
 
+@pytest.mark.parametrize(("path", "cost"), [(f"/v1/proofs/{DIGEST}", 5), (f"/v1/tokens/{DIGEST}", 5), ("/v1/rules", 1)])
+def test_what_a_read_costs(tmp_path_factory: pytest.TempPathFactory, path: str, cost: int) -> None:
+    with (
+        running_server(tmp_path_factory.mktemp("costs"), address_per_minute=30) as server,
+        httpx.Client(base_url=server.url) as http,
+    ):
+        count = 30 // cost
+        assert 429 not in [http.get(path).status_code for _ in range(count)]
+        problem(http.get(path), 429, "too-many-requests")
+
+
 def test_a_party_that_writes_too_much_waits(tmp_path_factory: pytest.TempPathFactory) -> None:
     key = signing_key("busy")
     with (
