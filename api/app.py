@@ -34,6 +34,7 @@ COSTS: Final = {
     "/v1/manifests": 10,
     "/v1/statements": 10,
     "/v1/tokens": 10,
+    "/v1/reviews": 20,
     "/v1/proofs/": 5,
     "/v1/tokens/": 5,
 }

@@ -61,6 +61,8 @@ from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
 Json: TypeAlias = dict[str, Any]
 
 BATCH: Final = 10_000
+PAGE: Final = 100
+REVIEWS_PAGE: Final = 20
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 LONG_TIMEOUT: Final = httpx.Timeout(600.0, connect=10.0)
 TRIES: Final = 5
@@ -372,7 +374,7 @@ class RegistryClient:
 
     def reviews(self) -> list[Json]:
         """Returns the manifests that wait for a person, newest first; the registry's own key only."""
-        return list(self._pages("/v1/reviews", self._authorization()))
+        return list(self._pages("/v1/reviews", self._authorization(), REVIEWS_PAGE))
 
     def tokens(self) -> Iterator[Json]:
         """Yields the tokens of the party authenticated, newest first."""
@@ -402,10 +404,10 @@ class RegistryClient:
 
     # -- one request
 
-    def _pages(self, path: str, headers: dict[str, str] | None = None) -> Iterator[Json]:
+    def _pages(self, path: str, headers: dict[str, str] | None = None, limit: int = PAGE) -> Iterator[Json]:
         before: int | None = None
         while True:
-            query = "?limit=100" if before is None else f"?limit=100&before={before}"
+            query = f"?limit={limit}" if before is None else f"?limit={limit}&before={before}"
             page = self._json("GET", path + query, headers=headers)
             with _reading("page"):
                 items, following = page["items"], page["next"]

@@ -21,6 +21,8 @@ router = APIRouter(tags=["read"])
 
 TEXT: Final = "text/plain; charset=utf-8"
 MAX_KEYS: Final = 100
+MAX_REVIEWS: Final = 20
+"""Each is decided anew for the page, by a search through all that is known."""
 
 
 @router.get("/v1/licenses", response_model=schemas.LicensePage, responses=schemas.problems(400, 429, 503))
@@ -153,7 +155,7 @@ def _public_of(answers: Answers, running: Running, records: list[ManifestRecord]
 def reviews(
     running: Registry,
     access: Annotated[Access, Depends(require("statement"))],
-    limit: Limit = 20,
+    limit: Annotated[int, Query(ge=1, le=MAX_REVIEWS, description="How many at most")] = MAX_REVIEWS,
     before: Before = None,
 ) -> Response:
     """Manifests that wait for a person, newest first, with the reasons; for the registry's own key."""

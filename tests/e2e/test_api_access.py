@@ -16,13 +16,14 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from api.routes.reading import MAX_REVIEWS
 from ledger.assertion import CLIENT_ASSERTION_TYPE, GRANT_TYPE, audience_of, make_assertion
-from ledger.client import RegistryClient
+from ledger.client import REVIEWS_PAGE, RegistryClient
 from ledger.encoding import b64url_encode
 from ledger.errors import RefusedError
 from ledger.keys import SigningKey
 from ledger.statements import key_add_body, sign_statement
-from tests.support.library import signing_key
+from tests.support.library import make_library, signing_key
 from tests.support.server import Server, running_server
 
 
@@ -275,6 +276,23 @@ def test_what_waits_is_for_the_registrys_people(server: Server, http: httpx.Clie
     with RegistryClient(server.url) as client:
         client.authenticate(key, key.did, ("statement",))
         assert client.reviews() == []
+        own = client._authorization()
+    for limit, status in ((MAX_REVIEWS, 200), (MAX_REVIEWS + 1, 400)):
+        assert http.get("/v1/reviews", params={"limit": limit}, headers=own).status_code == status
+
+
+def test_what_waits_comes_in_short_pages(tmp_path: Path) -> None:
+    ada, bob = signing_key("ada"), signing_key("bob")
+    with running_server(tmp_path) as server, RegistryClient(server.url) as client:
+        registry, count = server.running.registry, REVIEWS_PAGE + 2
+        for n in range(count):
+            for key in (ada, bob):  # the second is the same file of somebody else: a person decides
+                library = make_library(key, registry.identity.origin, [b"%d" % n], title=f"{n}")
+                registry.publish(library.data, library.terms, library.text, key.did)
+        client.authenticate(registry.identity.key, registry.identity.did, ("statement",))
+        leaves = [item["leaf"] for item in client.reviews()]
+        assert len(leaves) == count
+        assert leaves == sorted(set(leaves), reverse=True)
 
 
 def test_the_client_gives_nothing_away(server: Server, tmp_path: Path) -> None:

@@ -289,7 +289,9 @@ def test_an_address_that_asks_too_much_waits(tmp_path_factory: pytest.TempPathFa
         problem(http.post("/oauth/token", content=b""), 429, "too-many-requests")
 
 
-@pytest.mark.parametrize(("path", "cost"), [(f"/v1/proofs/{DIGEST}", 5), (f"/v1/tokens/{DIGEST}", 5), ("/v1/rules", 1)])
+@pytest.mark.parametrize(
+    ("path", "cost"), [("/v1/reviews", 20), (f"/v1/proofs/{DIGEST}", 5), (f"/v1/tokens/{DIGEST}", 5), ("/v1/rules", 1)]
+)
 def test_what_a_read_costs(tmp_path_factory: pytest.TempPathFactory, path: str, cost: int) -> None:
     with (
         running_server(tmp_path_factory.mktemp("costs"), address_per_minute=30) as server,
