@@ -177,11 +177,13 @@ def test_big_uploads_that_trickle_hold_up_nobody(server: Server, sent: int, leng
 
 
 def test_an_address_has_few_big_uploads_on_their_way(server: Server) -> None:
-    fields = bearer(server.url, "many big ones")
+    fields, before = bearer(server.url, "many big ones"), open_files()
     with ExitStack() as stack:
         several = [stack.enter_context(connect(server, "127.0.0.7")) for _ in range(MAX_FILES_OF_ADDRESS + 1)]
-        for connection in several:
+        for connection in several[:-1]:
             begin_big(connection, fields, MEMORY_BYTES + 100_000)
+        wait_until(lambda: open_files() == before + MAX_FILES_OF_ADDRESS)
+        begin_big(several[-1], fields, MEMORY_BYTES + 1)  # no more than is read before it is refused
         answer = b"".join(iter(lambda: several[-1].recv(4000), b""))  # the connection is closed behind it
         assert answer.startswith(b"HTTP/1.1 429 ")
         assert b"retry-after: 5" in answer.lower()
@@ -199,12 +201,13 @@ def test_an_address_has_few_big_uploads_on_their_way(server: Server) -> None:
 
 def test_there_are_few_big_uploads_on_their_way_in_all(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "MAX_FILES", 2)
-    fields = bearer(server.url, "big ones in all")
+    fields, before = bearer(server.url, "big ones in all"), open_files()
     with ExitStack() as stack:
         for n in range(2):
             begin_big(stack.enter_context(connect(server, f"127.0.0.{n + 10}")), fields, MEMORY_BYTES + 100_000)
+        wait_until(lambda: open_files() == before + 2)
         third = stack.enter_context(connect(server, "127.0.0.12"))
-        begin_big(third, fields, MEMORY_BYTES + 100_000)
+        begin_big(third, fields, MEMORY_BYTES + 1)  # no more than is read before it is refused
         assert is_answered(third, 429)
 
 
