@@ -177,7 +177,7 @@ def test_big_uploads_that_trickle_hold_up_nobody(server: Server, sent: int, leng
 
 
 def test_an_address_has_few_big_uploads_on_their_way(server: Server) -> None:
-    fields, before = bearer(server.url, "many big ones"), open_files()
+    fields, before = bearer(server.url, "many big ones"), settled(server)
     with ExitStack() as stack:
         several = [stack.enter_context(connect(server, "127.0.0.7")) for _ in range(MAX_FILES_OF_ADDRESS + 1)]
         for connection in several[:-1]:
@@ -201,7 +201,7 @@ def test_an_address_has_few_big_uploads_on_their_way(server: Server) -> None:
 
 def test_there_are_few_big_uploads_on_their_way_in_all(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "MAX_FILES", 2)
-    fields, before = bearer(server.url, "big ones in all"), open_files()
+    fields, before = bearer(server.url, "big ones in all"), settled(server)
     with ExitStack() as stack:
         for n in range(2):
             begin_big(stack.enter_context(connect(server, f"127.0.0.{n + 10}")), fields, MEMORY_BYTES + 100_000)
@@ -221,9 +221,15 @@ def open_files() -> int:
     return sum(os.readlink(path).endswith("(deleted)") for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
 
 
+def settled(server: Server) -> int:
+    """Waits until no body of an earlier test has a file; returns how many other such files are open."""
+    wait_until(lambda: not server.app.state.writing._bodies._files)
+    return open_files()
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are seen on Linux only")
 def test_nothing_stays_of_a_big_upload(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, files, fields = open_files(), files_of(server), bearer(server.url, "leaves nothing")
+    before, files, fields = settled(server), files_of(server), bearer(server.url, "leaves nothing")
     with connect(server) as done, connect(server) as slow, connect(server) as broken_off:
         for connection in (done, slow, broken_off):
             begin_big(connection, fields, MEMORY_BYTES + 100_000)
