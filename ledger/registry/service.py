@@ -21,11 +21,11 @@ from ledger.errors import ConflictError, NotFoundError, RefusedError
 from ledger.keys import SigningKey
 from ledger.manifests import Entry, Header, parse_entry, parse_manifest, read_header
 from ledger.merkle import Tree, leaf_hashes
-from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, ManifestRecord, TileStore
+from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
 from ledger.registry.claims import ClaimFound, Claims, hidden
 from ledger.registry.listing import RULES_DIGEST, Decision, decide
-from ledger.registry.log import Log, Logged
+from ledger.registry.log import QUORUM_SECONDS, Log, Logged
 from ledger.registry.reviews import Reviews
 from ledger.registry.turns import Turns
 from ledger.statements import (
@@ -86,6 +86,8 @@ class Registry:
         catalog: Catalog,
         clock: Clock,
         entropy: Entropy,
+        cosigners: Cosigners | None = None,
+        quorum_seconds: float = QUORUM_SECONDS,
     ) -> None:
         self.identity = identity
         self.tiles = tiles
@@ -93,7 +95,7 @@ class Registry:
         self.catalog = catalog
         self.clock = clock
         self.entropy = entropy
-        self.log = Log(identity.origin, identity.log_key, entries, tiles)
+        self.log = Log(identity.origin, identity.log_key, entries, tiles, cosigners, quorum_seconds)
         self.turns = Turns()
         self._entry_tree = lru_cache(maxsize=64)(self._make_entry_tree)
         self._terms = lru_cache(maxsize=1024)(self._read_terms)
