@@ -126,7 +126,7 @@ class HttpCosigners:
         if not self.policy.is_reached(found):
             troubles = "; ".join(f"{name} {w.trouble}" for name, w in self._witnesses.items() if name not in found)
             raise BackendError(f"the witnesses' quorum {self.policy.quorum} is not reached: {troubles}", code="quorum")
-        return tuple(found.values())
+        return tuple(found[name] for name in self._witnesses if name in found)
 
     async def _ask(self, name: str, note: bytes, consistency: Callable[[int], Sequence[bytes]]) -> Signature | None:
         """Returns the witness's cosignature; None, and what was wrong is written down, if there is none to be had."""
