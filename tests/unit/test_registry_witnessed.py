@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ from ledger.tiles import Tile
 from ledger.witness.cosigners import HttpCosigners
 from tests.reference import note as reference
 from tests.reference.witness import Answer, Witness, serving
-from tests.simulator import ORIGIN, digest, identity, key
+from tests.simulator import ORIGIN, digest, identity, key, library
+from tests.simulator import World as RegistryWorld
 
 REGISTRY = identity()
 VKEY = format_vkey(VerifierKey(ORIGIN, ED25519, REGISTRY.log_key.public))
@@ -398,3 +400,62 @@ def test_an_adapter_that_breaks_its_rule_publishes_nothing(world: World, tmp_pat
     assert log.head.size == 1
     log.close()
     lying.close()
+
+
+# -- what a registry does when the quorum comes too late
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """A registry in memory, and the switch that lets its witness die."""
+
+    world: RegistryWorld
+    dead: threading.Event
+
+    def fails(self, act: Callable[[], object]) -> None:
+        """Does something that waits in vain for the witness, which comes back afterwards."""
+        self.dead.set()
+        with pytest.raises(BackendError) as caught:
+            act()
+        assert caught.value.code == "quorum"
+        self.dead.clear()
+        until(lambda: self.world.registry.log.broken is None)
+
+
+@pytest.fixture
+def registry(stack: ExitStack) -> Witnessed:
+    """A whole registry with one witness."""
+    witness, dead = Witness("w0", [VKEY]), threading.Event()
+
+    def answer(request: bytes) -> Answer:
+        return Answer(500, "text/plain", b"dead\n") if dead.is_set() else witness.answer(request)
+
+    url = stack.enter_context(serving(answer))
+    text = f"log {VKEY}\nwitness w0 {witness.key.vkey} {url}\nquorum w0\n"
+    cosigners = HttpCosigners(parse_policy(text), 2.0)
+    stack.callback(cosigners.close)
+    world = RegistryWorld(cosigners=cosigners, quorum_seconds=0.1)
+    stack.callback(world.close)
+    assert world.registry.log.head.size == 1
+    return Witnessed(world, dead)
+
+
+def test_a_place_is_taken_by_what_was_published_late(registry: Witnessed) -> None:
+    world, eva = registry.world, key("eva")
+    first, rival = library("one", eva, 2), library("one", eva, 3)
+    registry.fails(lambda: world.publish(first))
+    assert world.registry.log.head.size == 2
+    with pytest.raises(ConflictError) as caught:
+        world.publish(rival)
+    assert caught.value.code == "version-conflict"
+    assert world.registry.manifest(1)[1] == "listed"
+    assert world.publish(first).logged.index == 1
+
+
+def test_an_erasure_that_was_published_late_is_done(registry: Witnessed) -> None:
+    world, eva = registry.world, key("eva")
+    leaf = world.publish(library("one", eva)).logged.index
+    registry.fails(lambda: world.review(leaf, "erased"))
+    assert world.catalog.manifest(leaf) is not None
+    world.publish(library("two", eva))  # whatever comes next
+    assert world.catalog.manifest(leaf) is None
