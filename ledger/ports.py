@@ -113,7 +113,11 @@ class Entropy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the log stands: `size` leaves, their `root`, and the signed checkpoint `note` over both."""
+    """Where the log stands: `size` leaves, their `root`, and the signed checkpoint `note` over both.
+
+    In an ``EntryStore`` the note is the log's own; what is published has the witnesses' cosignatures after it, and may
+    be of an older size for as long as they are missing.
+    """
 
     size: int
     root: bytes

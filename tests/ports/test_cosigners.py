@@ -1,4 +1,4 @@
-"""Asking witnesses over HTTP: those written from the specification, and those that do anything but cosign."""
+"""The port ``Cosigners`` over HTTP: witnesses written from the specification, and those that do not cosign."""
 
 from __future__ import annotations
 
