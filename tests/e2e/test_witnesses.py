@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 
@@ -17,9 +17,10 @@ import pytest
 from ledger.canonical import Object
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.client import RegistryClient
-from ledger.encoding import digest_encode
+from ledger.encoding import digest_encode, sha256
 from ledger.errors import BackendError, VerificationError
 from ledger.keys import SigningKey
+from ledger.merkle import Tree, leaf_hash
 from ledger.note import parse_note
 from ledger.policy import parse_policy, verify_checkpoint
 from ledger.ports import Head
@@ -32,18 +33,22 @@ from ledger.tokens.bundle import verify_token_bundle
 from ledger.trust import Trust, TrustedEvm, format_trust
 from ledger.witness.cosigners import HttpCosigners
 from tests.reference import bundle as reference
+from tests.reference import note as reference_note
+from tests.reference import tiles as reference_tiles
 from tests.reference import token as reference_token
 from tests.reference.note import WITNESS_KEY
 from tests.reference.refuted import RefutedError
-from tests.reference.witness import Answer, Key
+from tests.reference.witness import Answer, Key, serving
 from tests.reference.witness import Log as ReferenceLog
+from tests.reference.witness import Witness as ReferenceWitness
 from tests.simulator import ORIGIN, HandMadeLog, digest, identity, key
 from tests.support.library import make_library, signing_key
-from tests.support.process import call
+from tests.support.process import ServerProcess, call
 from tests.support.server import Server, running_server
 from tests.support.witness import WitnessProcess, running_witness
 
-KILLS = 24
+KILLS = 16
+REGISTRY_KILLS = 6
 SEED = 20261124
 WAIT = 30.0
 
@@ -212,6 +217,82 @@ def test_a_killed_witness_never_cosigns_two_histories(tmp_path: Path) -> None:
     finally:
         witness.kill()
     print(f"seed {SEED}: {unanswered} of {KILLS} times it had written down what nobody had an answer for")
+
+
+# -- a registry that is killed
+
+
+class Reader(threading.Thread):
+    """Reads the checkpoint file again and again, as anybody may; keeps every note it saw."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(daemon=True)
+        self.file = file
+        self.notes: set[bytes] = set()
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.002):
+            with suppress(FileNotFoundError):
+                self.notes.add(self.file.read_bytes())
+
+
+def test_a_killed_registry_never_shows_what_its_witness_has_not_signed(tmp_path: Path) -> None:
+    """Killed at any instant, the one before or after its witness included: one history, all of it cosigned."""
+    chance = random.Random(SEED)
+    server = ServerProcess(tmp_path / "registry")
+    server.start()
+    vkey = (server.folder / "log.vkey").read_text().strip()
+    server.stop()
+    witness = ReferenceWitness("w0", [vkey])
+    acknowledged: dict[bytes, int] = {}
+    reader = Reader(server.folder / "log" / "checkpoint")
+    with ExitStack() as stack:
+        url = stack.enter_context(serving(witness.answer))
+        policy = f"witness w0 {witness.key.vkey} {url}\nquorum w0\n"
+        (tmp_path / "witnesses").write_text(policy)
+        server.env["TRAINMARK_WITNESSES"] = str(tmp_path / "witnesses")
+        stack.callback(server.stop)
+        server.start()  # what was published without a witness has its cosignature now
+        reader.start()
+        stack.callback(reader.ended.set)
+        for round_ in range(REGISTRY_KILLS):
+            publisher = threading.Thread(target=publish_until_killed, args=(server.url, round_, acknowledged))
+            publisher.start()
+            before, deadline = len(acknowledged), time.monotonic() + WAIT
+            while len(acknowledged) < before + 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0.0, 0.3))
+            server.kill()
+            publisher.join(60)
+            assert not publisher.is_alive()
+            server.start()
+        with RegistryClient(server.url) as client:
+            last = client.checkpoint()
+            for answer, (found, leaf) in zip(client.resolve(acknowledged), acknowledged.items(), strict=True):
+                assert [claim["leaf"] for claim in answer["claims"]] == [leaf], f"seed {SEED}: {found.hex()}"
+    reader.join()
+    known = reference_note.parse_policy(f"log {vkey}\n{policy}")
+    head = reference_note.verify_checkpoint(last, known)
+    tree = Tree(map(leaf_hash, reference_tiles.verify_folder(server.folder / "log", head)))
+    for note in reader.notes:
+        shown = reference_note.verify_checkpoint(note, known)
+        assert shown.root == tree.root(shown.size), f"seed {SEED}: the checkpoint of {shown.size} leaves"
+    print(f"seed {SEED}, {len(acknowledged)} acknowledged, {len(reader.notes)} checkpoints seen, {head.size} leaves")
+
+
+def publish_until_killed(url: str, round_: int, acknowledged: dict[bytes, int]) -> None:
+    """Publishes one library after the other until the server is gone."""
+    who = signing_key(f"creator {round_}")
+    with RegistryClient(url, sleep=lambda _: None) as client, suppress(BackendError):
+        origin = client.policy().origin
+        client.authenticate(who, who.did, ("publish",))
+        for number in range(1000):
+            data = b"picture %d of round %d" % (number, round_)
+            library = make_library(who, origin, [data], title=f"Library {number}")
+            leaf = client.publish(library.manifest, library.terms, library.text).leaf
+            acknowledged[sha256(data)] = leaf
 
 
 # -- a log that was rewritten
