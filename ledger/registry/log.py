@@ -422,10 +422,12 @@ class Log:
             if self._lacking is not None or time.monotonic() - began >= self._quorum_seconds:
                 self._lacking = lacking
                 self._refuse(batch)
+            if self._lacking is None:  # they are told in time, whatever the pause
+                pause = min(pause, began + self._quorum_seconds - time.monotonic())
             with self._pool_changed:
-                if self._pool_changed.wait_for(lambda: self._closed or self._stopped_by is not None, pause):
+                if self._pool_changed.wait_for(lambda: self._closed or self._stopped_by is not None, max(0.0, pause)):
                     raise lacking
-            pause = min(2 * pause, MAX_PAUSE)
+            pause = min(max(2 * pause, FIRST_PAUSE), MAX_PAUSE)
 
     def _publishable(self, committed: Head, published: bytes | None = None) -> Head:
         """Returns the head with the note that may be published: with witnesses, one that their policy accepts.
@@ -441,7 +443,8 @@ class Log:
         lines: tuple[Signature, ...] = ()
         if published is not None and parse_note(published).text == own.text:
             lines = true_cosignatures(own.text, parse_note(published).signatures, policy.witnesses.values())
-        if not policy.is_reached([n for n, key in policy.witnesses.items() if any(names_key(s, key) for s in lines)]):
+        names = [name for name, key in policy.witnesses.items() if any(names_key(line, key) for line in lines)]
+        if not names or not policy.is_reached(names):
             lines = self._cosigners.cosign(committed.note, lambda old: self.consistency(old, committed.size))
         note = add_cosignatures(committed.note, lines)
         verify_checkpoint(parse_note(note), policy)  # whatever the adapter says

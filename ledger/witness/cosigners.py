@@ -121,7 +121,8 @@ class HttpCosigners:
         finally:
             for task in pending:
                 task.cancel()
-                self._failed(tasks[task], "has not answered in time")
+                if self._witnesses[tasks[task]].waited_from <= self._loop.time():
+                    self._failed(tasks[task], "has not answered in time")
             await asyncio.gather(*pending, return_exceptions=True)
         if not self.policy.is_reached(found):
             troubles = "; ".join(f"{name} {w.trouble}" for name, w in self._witnesses.items() if name not in found)
@@ -182,7 +183,9 @@ class HttpCosigners:
         witness = self._witnesses[name]
         if not witness.trouble:  # once, not at every batch
             _logger.warning("the witness %s %s", name, trouble)
-        witness.trouble, witness.waited_from = trouble, self._loop.time() + TROUBLE_SECONDS
+        witness.trouble = trouble
+        if witness.waited_from <= self._loop.time():  # else a busy log would never wait for it again
+            witness.waited_from = self._loop.time() + TROUBLE_SECONDS
 
 
 def _address(name: str, url: str | None, field: str) -> str:

@@ -15,6 +15,7 @@ from ledger.errors import BackendError, MalformedError, NotFoundError
 from ledger.merkle import Tree, leaf_hash
 from ledger.note import ED25519, VerifierKey, format_vkey, parse_note
 from ledger.policy import parse_policy, verify_checkpoint
+from ledger.witness import cosigners as cosigners_module
 from ledger.witness.cosigners import MOMENT_SECONDS, HttpCosigners
 from ledger.witnessing import add_cosignatures
 from tests.reference.witness import SIZE_TYPE, Answer, Witness, serving
@@ -290,6 +291,33 @@ def test_a_slow_witness_counts_while_the_quorum_needs_it() -> None:
             assert cosign(cosigners, 6) == ("w0", "w1")
         with asking("group g any w0 w1\nquorum g", fast, slow) as cosigners:
             assert cosign(cosigners, 7) == ("w0",)
+
+
+def test_a_busy_log_waits_again_for_a_witness_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is slower than the others, within the moment; what it missed meanwhile is not held against it."""
+    monkeypatch.setattr(cosigners_module, "TROUBLE_SECONDS", 0.5)
+    w0, w1, dead = witness("w0"), witness("w1"), threading.Event()
+
+    def slowly(request: bytes) -> Answer:
+        if dead.is_set():
+            return Answer(500, TEXT, b"dead\n")
+        time.sleep(MOMENT_SECONDS / 3)
+        return w1.answer(request)
+
+    dead.set()
+    with (
+        serving(w0.answer) as fast,
+        serving(slowly) as slow,
+        asking("group g any w0 w1\nquorum g", fast, slow) as cosigners,
+    ):
+        assert cosign(cosigners, 5) == ("w0",)
+        dead.clear()
+        assert cosign(cosigners, 6) == ("w0",)  # nobody waits for it yet
+        deadline = time.monotonic() + SECONDS
+        while cosign(cosigners, 6) == ("w0",):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert cosign(cosigners, 7) == ("w0", "w1")
 
 
 def test_a_witness_that_comes_back_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:

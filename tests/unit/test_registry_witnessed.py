@@ -20,6 +20,7 @@ from ledger.errors import BackendError, ConflictError
 from ledger.note import ED25519, VerifierKey, format_vkey, parse_note
 from ledger.policy import parse_policy, verify_checkpoint
 from ledger.ports import Head
+from ledger.registry import log as log_module
 from ledger.registry.log import Log, Logged
 from ledger.statements import Statement, sign_statement
 from ledger.store.memory import MemoryEntryStore, MemoryLog, MemoryTileStore
@@ -264,6 +265,26 @@ def test_one_dead_witness_does_no_harm_where_the_quorum_does_without(stack: Exit
         assert world.witnesses_of(world.log.append(record(number)).note) == ("w1",)
     world.dead.clear()
     until(lambda: world.witnesses_of(world.log.append(record(int(time.monotonic() * 1e6))).note) == ("w0", "w1"))
+
+
+def test_witnesses_that_no_quorum_asks_for_are_asked_all_the_same(stack: ExitStack) -> None:
+    world = World(stack, "quorum none")
+    stack.callback(world.close)
+    assert world.witnesses_of(world.log.append(policy()).note) == ("w0", "w1")
+    world.dead.update(("w0", "w1"))
+    assert world.witnesses_of(world.log.append(record(1)).note) == ()
+    world.dead.clear()
+    assert world.witnesses_of(world.reopen().head.note) == ("w0", "w1")
+
+
+def test_who_waits_is_told_in_time(stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "FIRST_PAUSE", 5.0)
+    world = World(stack, "quorum w0")
+    stack.callback(world.close)
+    world.dead.add("w0")
+    began = time.monotonic()
+    refused(world.log, policy())
+    assert PATIENCE <= time.monotonic() - began < 5.0
 
 
 def test_a_start_finishes_what_was_not_published(world: World) -> None:
