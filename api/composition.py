@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from anchors.embedded import EmbeddedChain
@@ -27,13 +28,20 @@ from api.anchorer import Anchorer
 from api.keys import RegistryKeys, open_keys
 from api.settings import EMBEDDED, Settings, check_settings
 from ledger.encoding import sha256
-from ledger.ports import Anchor
+from ledger.errors import MalformedError
+from ledger.files import read_file
+from ledger.note import ED25519, VerifierKey, format_vkey
+from ledger.policy import parse_policy
+from ledger.ports import Anchor, Cosigners
 from ledger.registry.grants import Grants
 from ledger.registry.service import Identity, Registry
 from ledger.store.catalog import SqlCatalog
 from ledger.store.engine import open_engine
 from ledger.store.entries import SqlEntryStore
 from ledger.store.files import FolderBlobStore, FolderTileStore, disk_errors
+from ledger.witness.cosigners import HttpCosigners
+
+MAX_POLICY_BYTES: Final = 64 * 1024
 
 
 def _now() -> int:
@@ -93,7 +101,11 @@ def open_registry(settings: Settings) -> Iterator[Running]:
     has_log = (folder / "registry.db").exists() or (folder / "log" / "checkpoint").exists()
     keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
     with ExitStack() as stack:
-        registry = stack.enter_context(_opened(settings, keys))
+        origin = origin_of(settings, keys.log.public)
+        cosigners = _open_cosigners(settings, VerifierKey(origin, ED25519, keys.log.public))
+        if cosigners is not None:
+            stack.callback(cosigners.close)
+        registry = stack.enter_context(_opened(settings, keys, origin, cosigners))
         with disk_errors("log.vkey"):
             (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
         anchorer = Anchorer(registry, partial(_open_chain, settings, keys.anchor), settings.anchor_interval)
@@ -103,11 +115,26 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         yield Running(settings, registry, Grants(registry), anchorer)
 
 
+def _open_cosigners(settings: Settings, log: VerifierKey) -> Cosigners | None:
+    """Returns the witnesses that the settings name; the policy's log line may be left out: it is this log's."""
+    if settings.witnesses is None:
+        return None
+    field, vkey = "TRAINMARK_WITNESSES", format_vkey(log)
+    try:
+        text = read_file(settings.witnesses, MAX_POLICY_BYTES, field).decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise MalformedError("is not text in UTF-8", field=field) from e
+    policy = parse_policy(text if vkey in text.split() else f"{text}\nlog {vkey}\n", field)
+    if not policy.witnesses:
+        raise MalformedError("names no witness; leave the setting out if there is none to ask", field=field)
+    return HttpCosigners(policy, settings.witness_seconds, field)
+
+
 @contextmanager
-def _opened(settings: Settings, keys: RegistryKeys) -> Iterator[Registry]:
+def _opened(settings: Settings, keys: RegistryKeys, origin: str, cosigners: Cosigners | None) -> Iterator[Registry]:
     folder: Path = settings.data_dir
     identity = Identity(
-        origin_of(settings, keys.log.public),
+        origin,
         settings.public_url,
         keys.registry.did,
         keys.registry,
@@ -126,6 +153,8 @@ def _opened(settings: Settings, keys: RegistryKeys) -> Iterator[Registry]:
                 SqlCatalog(engine),
                 _now,
                 secrets.token_bytes,
+                cosigners,
+                settings.witness_seconds,
             )
         except BaseException:
             entries.close()

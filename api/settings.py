@@ -55,6 +55,14 @@ class Settings(BaseSettings):
     )
     anchor_interval: float = Field(default=60.0, gt=0, description="Seconds from one anchor to the next.")
 
+    witnesses: Path | None = Field(
+        default=None,
+        description="File that names the log's witnesses, where they answer, and the quorum: a tlog-policy.",
+    )
+    witness_seconds: float = Field(
+        default=10.0, gt=0, le=60, description="Seconds a witness may take, and a statement waits for the quorum."
+    )
+
     address_per_minute: int = Field(
         default=6000, ge=1, description="Cost units each client address may use in a minute."
     )

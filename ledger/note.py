@@ -9,6 +9,7 @@ UTF-8 without control characters except newline, and is returned byte for byte: 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,10 +97,17 @@ def parse_note(data: bytes, field: str = "note") -> Note:
     text, blank, lines = whole.rpartition("\n\n")
     if not blank or not lines.endswith("\n") or lines == "\n":
         raise MalformedError("expected text, a blank line and signature lines", field=field)
+    return Note(text + "\n", parse_signatures(lines, field))
+
+
+def parse_signatures(lines: str, field: str = "signatures") -> tuple[Signature, ...]:
+    """Reads 1 to MAX_SIGNATURES signature lines, the newline at the end of the last included; verifies nothing."""
+    if not lines.endswith("\n"):
+        raise MalformedError("expected signature lines with a newline at the end", field=field)
     signatures = tuple(_parse_signature(line, field) for line in lines[:-1].split("\n"))
     if len(signatures) > MAX_SIGNATURES:
         raise MalformedError(f"at most {MAX_SIGNATURES} signatures are allowed", field=field)
-    return Note(text + "\n", signatures)
+    return signatures
 
 
 def _parse_signature(line: str, field: str) -> Signature:
@@ -114,8 +122,12 @@ def _parse_signature(line: str, field: str) -> Signature:
 
 def format_note(note: Note) -> bytes:
     """Writes a note; ``parse_note`` gives it back."""
-    lines = "".join(f"{_PREFIX}{s.name} {b64_encode(s.key_id + s.raw)}\n" for s in note.signatures)
-    return f"{note.text}\n{lines}".encode()
+    return f"{note.text}\n{format_signatures(note.signatures)}".encode()
+
+
+def format_signatures(signatures: Iterable[Signature]) -> str:
+    """Writes signature lines; ``parse_signatures`` gives them back."""
+    return "".join(f"{_PREFIX}{s.name} {b64_encode(s.key_id + s.raw)}\n" for s in signatures)
 
 
 def sign_note(text: str, name: str, key: SigningKey) -> Signature:

@@ -10,7 +10,8 @@ witness, and every result says so.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Final
 
 from ledger.checkpoint import Checkpoint, parse_text
@@ -35,12 +36,24 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The parsed text: log keys, witnesses and groups by name, and the name whose quorum counts."""
+    """The parsed text: log keys, witnesses and groups by name, and the name whose quorum counts.
+
+    `urls` are those of the witnesses that have one: nobody but a log asks for them, and none is checked here.
+    """
 
     logs: tuple[VerifierKey, ...]
     witnesses: dict[str, VerifierKey]
     groups: dict[str, Group]
     quorum: str
+    urls: dict[str, str] = field(default_factory=dict)
+
+    def is_reached(self, cosigned: Collection[str]) -> bool:
+        """Returns whether the cosignatures of these witnesses are what the quorum asks for."""
+        reached = set(cosigned)
+        for name, group in self.groups.items():
+            if sum(member in reached for member in group.members) >= group.threshold:
+                reached.add(name)
+        return self.quorum == NO_QUORUM or self.quorum in reached
 
 
 def parse_policy(text: str, field: str = "policy") -> Policy:
@@ -52,6 +65,7 @@ def parse_policy(text: str, field: str = "policy") -> Policy:
     logs: list[VerifierKey] = []
     witnesses: dict[str, VerifierKey] = {}
     groups: dict[str, Group] = {}
+    urls: dict[str, str] = {}
     quorum: str | None = None
     lines = text.split("\n")
     if len(lines) > MAX_LINES:
@@ -72,13 +86,14 @@ def parse_policy(text: str, field: str = "policy") -> Policy:
                 if any(key.public == other.public for other in logs):
                     raise MalformedError("a log line of this key stands above", field=at)
                 logs.append(key)
-            case ["witness", name, vkey] | ["witness", name, vkey, _]:
+            case ["witness", name, vkey, *url] if len(url) <= 1:
                 _new_name(name, witnesses, groups, at)
                 key = _key(vkey, COSIGNATURE, at)
                 twin = next((other for other, known in witnesses.items() if known.public == key.public), None)
                 if twin is not None:
                     raise MalformedError(f"the key of {shown(name)} is that of {shown(twin)}", field=at)
                 witnesses[name] = key
+                urls.update((name, address) for address in url)
             case ["group", name, threshold, *members] if members:
                 _new_name(name, witnesses, groups, at)
                 groups[name] = _group(threshold, members, witnesses, groups, at)
@@ -90,7 +105,7 @@ def parse_policy(text: str, field: str = "policy") -> Policy:
                 raise MalformedError(f"not a line of a policy: {shown(line)}", field=at)
     if not logs or quorum is None:
         raise MalformedError("a policy has at least one log line and one quorum line", field=field)
-    return Policy(tuple(logs), witnesses, groups, quorum)
+    return Policy(tuple(logs), witnesses, groups, quorum, urls)
 
 
 def _key(vkey: str, kind: int, field: str) -> VerifierKey:
@@ -141,11 +156,7 @@ def verify_checkpoint(note: Note, policy: Policy) -> tuple[Checkpoint, tuple[str
     cosigned = {name for name, key in policy.witnesses.items() if _signed(note, key)}
     if not any(key in own for key in logs):
         raise _refused(f"no trusted key of {checkpoint.origin} signed this checkpoint")
-    reached = set(cosigned)
-    for name, group in policy.groups.items():
-        if sum(member in reached for member in group.members) >= group.threshold:
-            reached.add(name)
-    if policy.quorum != NO_QUORUM and policy.quorum not in reached:
+    if not policy.is_reached(cosigned):
         raise _refused(f"the witnesses' quorum {policy.quorum} is not reached")
     return checkpoint, tuple(sorted(cosigned))
 

@@ -7,12 +7,14 @@ argument that no caller may pass (a negative limit, leaves that do not lead to t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from ledger.canonical import Object
 from ledger.manifests import Entry
+from ledger.note import Signature
+from ledger.policy import Policy
 from ledger.tiles import Tile
 
 MAX_DIGESTS: Final = 10_000
@@ -111,11 +113,37 @@ class Entropy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the log stands: `size` leaves, their `root`, and the signed checkpoint `note` over both."""
+    """Where the log stands: `size` leaves, their `root`, and the signed checkpoint `note` over both.
+
+    In an ``EntryStore`` the note is the log's own; what is published has the witnesses' cosignatures after it, and may
+    be of an older size for as long as they are missing.
+    """
 
     size: int
     root: bytes
     note: bytes
+
+
+class Cosigners(Protocol):
+    """The witnesses of one log."""
+
+    @property
+    def policy(self) -> Policy:
+        """Who they are, and how many of them a checkpoint needs; constant for the life of the adapter."""
+
+    def cosign(self, note: bytes, consistency: Callable[[int], Sequence[bytes]]) -> tuple[Signature, ...]:
+        """Returns cosignatures over the log's checkpoint `note`: each true, one of each witness at most, and enough.
+
+        ``consistency(size)`` gives the proof that the checkpoint extends the first `size` leaves; what it raises is
+        passed on.  Takes about as long as the adapter lets a witness take, whatever the witnesses do.  May be called
+        again for the same note.
+
+        Raises:
+            BackendError: ``quorum``: too few answered with a true one; asking again may help.
+        """
+
+    def close(self) -> None:
+        """Ends the connections; may be called twice."""
 
 
 class EntryStore(Protocol):

@@ -25,11 +25,11 @@ from ledger.manifests import Entry, Header, Manifest, entries_root, format_manif
 from ledger.merkle import Tree, leaf_hash, leaf_hashes
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import format_policy, parse_policy
-from ledger.ports import AnchorRow, ChainIdentity
+from ledger.ports import AnchorRow, ChainIdentity, Cosigners
 from ledger.proof import STEPS, Claim, ProofResult, Step, format_proof, verify_proof
 from ledger.registry.anchoring import Anchoring
 from ledger.registry.listing import RULES_DIGEST
-from ledger.registry.log import Logged
+from ledger.registry.log import QUORUM_SECONDS, Logged
 from ledger.registry.service import Identity, Receipt, Registry
 from ledger.statements import Statement, manifest_body, sign_statement
 from ledger.store.memory import MemoryBlobStore, MemoryCatalog, MemoryEntryStore, MemoryLog, MemoryTileStore
@@ -241,6 +241,8 @@ class World:
     entropy: Entropy = field(default_factory=Entropy)
     _open: Registry | None = None
     chain: EmbeddedChain | None = None
+    cosigners: Cosigners | None = None
+    quorum_seconds: float = QUORUM_SECONDS
 
     @property
     def registry(self) -> Registry:
@@ -249,7 +251,15 @@ class World:
             entries = MemoryEntryStore(self.log)
             try:
                 self._open = Registry(
-                    self.identity, entries, self.tiles, self.blobs, self.catalog, self.clock, self.entropy
+                    self.identity,
+                    entries,
+                    self.tiles,
+                    self.blobs,
+                    self.catalog,
+                    self.clock,
+                    self.entropy,
+                    self.cosigners,
+                    self.quorum_seconds,
                 )
             except BaseException:
                 entries.close()

@@ -35,12 +35,18 @@ COMMANDS: Mapping[str, str] = {
     "check": "ledger.cli.checking:check",
     "show": "ledger.cli.showing:show",
     "review": "ledger.cli.reviewing:review",
+    "log": "ledger.cli.log:log",
     "serve": "ledger.cli.serving:serve",
     "demo": "ledger.cli.demo:demo",
 }
 """Name on the command line -> ``module:attribute`` of its click command, in the order in which help lists them."""
 
-OWN_MISTAKES = frozenset({"unsafe-default", "passphrase", "key-permissions", "keys-incomplete", "insecure"})
+OWN_MISTAKES = frozenset(
+    {
+        *("unsafe-default", "passphrase", "key-permissions", "keys-incomplete", "insecure"),
+        *("witness-state", "other-witness"),
+    }
+)
 """Codes of what is refused to whoever runs a command for a setting or key file of their own: misuse, no verdict."""
 
 

@@ -166,8 +166,8 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
     try:
         signing = recovery = None
         if not no_passphrase:
-            signing = _new_passphrase("Passphrase for the signing key", "TRAINMARK_PASSPHRASE")
-            recovery = _new_passphrase("Another passphrase, for the recovery key", "TRAINMARK_RECOVERY_PASSPHRASE")
+            signing = new_passphrase("Passphrase for the signing key", "TRAINMARK_PASSPHRASE")
+            recovery = new_passphrase("Another passphrase, for the recovery key", "TRAINMARK_RECOVERY_PASSPHRASE")
         profile = create_creator(
             home,
             name=name,
@@ -200,7 +200,8 @@ def init(name: str, url: str, label: str, no_passphrase: bool, home: Path, as_js
     emit(as_json, value, lines)
 
 
-def _new_passphrase(question: str, setting: str) -> str:
+def new_passphrase(question: str, setting: str) -> str:
+    """Returns the passphrase for a new key: that of the environment variable `setting`, else one that is asked for."""
     given = os.environ.get(setting)
     if given:
         return check_passphrase(given)

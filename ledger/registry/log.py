@@ -1,21 +1,28 @@
 """The log's one writer: batches, folds, signs, commits and publishes, in the order that loses nothing.
 
 Order of one batch (docs/format.md, section 4): fold the statements (what would be void is refused and never logged) →
-new tiles → sign the checkpoint → compare-and-swap leaves, head and staged tiles in the database → tiles → checkpoint →
-answer.  A crash before the swap leaves nothing; after it, ``Log`` finishes the publication when it opens.  Opening *is*
-recovery: it compares database, tiles and published checkpoint, and refuses to run when they disagree.
+new tiles → sign the checkpoint → compare-and-swap leaves, head and staged tiles in the database → tiles → witnesses →
+checkpoint → answer.  A crash before the swap leaves nothing; after it, ``Log`` finishes the publication when it opens.
+Opening *is* recovery: it compares database, tiles and published checkpoint, and refuses to run when they disagree.
 
-Whatever goes wrong in a batch stops the log: nobody is left waiting, nothing more is taken, and what is published stays
-readable.  Starting again recovers.
+Witnesses are asked for a checkpoint that is committed, so that a log never shows a witness what it might not keep, and
+before anybody else sees it.  The head in the database is the log's own note; the published one has the cosignatures
+too.  Without the quorum the commit stays as it is: readers have the old head and the state at it, the log takes nothing
+more (``quorum``), and the witnesses are asked again until they answer; the next start asks as well.
+
+Whatever else goes wrong in a batch stops the log: nobody is left waiting, nothing more is taken, and what is published
+stays readable.  Starting again recovers.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,15 +39,22 @@ from ledger.errors import (
 )
 from ledger.keys import SigningKey
 from ledger.merkle import EMPTY_ROOT, consistency_proof, inclusion_proof, leaf_hashes, root, root_at
-from ledger.note import ED25519, VerifierKey, format_vkey, verify_note
-from ledger.ports import EntryStore, Head, TileStore
+from ledger.note import ED25519, Signature, VerifierKey, format_vkey, names_key, parse_note, verify_note
+from ledger.policy import verify_checkpoint
+from ledger.ports import Cosigners, EntryStore, Head, TileStore
 from ledger.sequencer import append, load_edge
 from ledger.state import Fold
-from ledger.statements import Statement, UnknownBody, verify_statement
+from ledger.statements import Statement, UnknownBody, parse_statement, verify_statement
 from ledger.tiles import TileNodes
+from ledger.witnessing import add_cosignatures, true_cosignatures
 
 MAX_BATCH: Final = 1024
 MAX_POOL: Final = 8192
+QUORUM_SECONDS: Final = 10.0
+"""How long statements wait for the witnesses' quorum before they are told that it is not reached."""
+FIRST_PAUSE: Final = 0.25
+MAX_PAUSE: Final = 15.0
+"""Seconds before the witnesses are asked again: the first pause, and the longest of those that double from there."""
 
 _logger = logging.getLogger(__name__)
 
@@ -63,21 +77,36 @@ class _Pending:
 class Log:
     """An append-only log named `origin`; one instance writes, from one thread of its own.
 
+    With `cosigners` no checkpoint is published that lacks what their policy asks for; a statement waits for it up to
+    about `quorum_seconds`.
+
     Raises:
         ConflictError: ``log-disagreement``: database, tiles and checkpoint tell different stories.
     """
 
-    def __init__(self, origin: str, key: SigningKey, entries: EntryStore, tiles: TileStore) -> None:
+    def __init__(
+        self,
+        origin: str,
+        key: SigningKey,
+        entries: EntryStore,
+        tiles: TileStore,
+        cosigners: Cosigners | None = None,
+        quorum_seconds: float = QUORUM_SECONDS,
+    ) -> None:
         self.origin = origin
         self._key = key
         self._entries = entries
         self._tiles = tiles
+        self._cosigners = cosigners
+        self._quorum_seconds = quorum_seconds
+        self._lacking: BackendError | None = None
         self._pool: deque[_Pending] = deque()
         self._pool_changed = threading.Condition()
         self._stopped_by: str | None = None
         self._closed = False
         self.fold_lock = threading.RLock()
         self._fold: Fold | None = None
+        self._unpublished: Head | None = None
         self._recover()
         self._writer = threading.Thread(target=self._write, name="log-writer", daemon=True)
         self._writer.start()
@@ -94,9 +123,9 @@ class Log:
 
     @property
     def broken(self) -> BackendError | None:
-        """Why the log takes nothing any more (code ``log-stopped``); None while it does."""
+        """Why the log takes nothing: for good (code ``log-stopped``), or until the witnesses answer (``quorum``)."""
         if self._stopped_by is None:
-            return None
+            return self._lacking
         return BackendError(f"the log stopped writing: {self._stopped_by}", code="log-stopped")
 
     @property
@@ -119,8 +148,7 @@ class Log:
         if head is None:
             if published is not None:
                 raise _disagreement("the tile folder has a checkpoint, the database has no leaf")
-            empty = Checkpoint(self.origin, 0, EMPTY_ROOT)
-            head = Head(0, empty.root, sign_checkpoint(empty, self._key))
+            head = self._empty_head()
         self._check_signed(head)
         try:
             self._check_leaves(head, published)
@@ -130,11 +158,41 @@ class Log:
             raise _disagreement(f"the database is at {head.size} leaves, and the tile folder: {e}") from e
         if self._edge.root != head.root:
             raise _disagreement(f"the tiles' root at size {head.size} is not the database's")
-        if head.size:
-            self._tiles.write_checkpoint(head.note)
-            self._entries.published()
-        self._fold = Fold(self._entries.leaves(0, head.size))
-        self._head = head
+        self._open_at(head, published)
+
+    def _open_at(self, head: Head, published: bytes | None) -> None:
+        """Publishes the committed `head`; without the quorum stays at the published one and leaves it to the writer."""
+        try:
+            self._head = self._publishable(head, published) if head.size else head
+        except BackendError as e:
+            if e.code != "quorum":
+                raise
+            self._unpublished, self._lacking = head, e
+            self._head = self._old_head(published)
+        else:
+            if head.size:
+                self._tiles.write_checkpoint(self._head.note)
+                self._entries.published()
+        if self._cosigners is None:
+            self._fold = self._ahead = Fold(self._entries.leaves(0, head.size))
+            return
+        self._fold, self._ahead = Fold(), Fold()
+        for index, leaf in enumerate(self._entries.leaves(0, head.size)):
+            _fold_leaf(leaf, (self._fold, self._ahead) if index < self._head.size else (self._ahead,))
+
+    def _old_head(self, published: bytes | None) -> Head:
+        if published is None:
+            return self._empty_head()
+        checkpoint, note = parse_checkpoint(published)
+        try:
+            verify_note(note, VerifierKey(self.origin, ED25519, self._key.public))
+        except VerificationError as e:
+            raise _disagreement(f"the published checkpoint is not signed by {self.vkey}") from e
+        return Head(checkpoint.size, checkpoint.root, published)
+
+    def _empty_head(self) -> Head:
+        empty = Checkpoint(self.origin, 0, EMPTY_ROOT)
+        return Head(0, empty.root, sign_checkpoint(empty, self._key))
 
     def _check_signed(self, head: Head) -> None:
         checkpoint, note = parse_checkpoint(head.note)
@@ -177,7 +235,8 @@ class Log:
         Raises:
             RefusedError: it would be void (code ``void``, ``key-invalid`` or ``wrong-log``), or ``unknown-type``.
             ConflictError: ``pool-full``: try again later.
-            BackendError: ``log-stopped``: it is unknown whether this statement is in the log; saying it again is safe.
+            BackendError: ``log-stopped``, ``quorum``: it is unknown whether this statement is or will be in the log;
+                saying it again is safe.
         """
         verify_statement(statement)
         if isinstance(statement.body, UnknownBody):
@@ -235,6 +294,11 @@ class Log:
         with self._pool_changed:
             if self._stopped_by is None:
                 self._stopped_by = reason
+        self._refuse(batch)
+
+    def _refuse(self, batch: Iterable[_Pending]) -> None:
+        """Tells everybody who waits why the log is ``broken``: those of `batch`, then those in the pool."""
+        with self._pool_changed:
             waiting = [*batch, *self._pool]
             self._pool.clear()
             self._pool_changed.notify()
@@ -244,6 +308,10 @@ class Log:
 
     def _write(self) -> None:
         """The writer's thread: batch after batch until the log is closed or stopped."""
+        if self._unpublished is not None:
+            with self._stopping_on_error([]):
+                leaves = self._entries.leaves(self._head.size, self._unpublished.size)
+                self._publish(self._unpublished, [verify_statement(parse_statement(leaf)) for leaf in leaves], [])
         while batch := self._next_batch():
             self._sequence(batch)
 
@@ -254,24 +322,38 @@ class Log:
             return [self._pool.popleft() for _ in range(min(len(self._pool), MAX_BATCH))]
 
     def _sequence(self, batch: Sequence[_Pending]) -> None:
-        """Runs one batch.  The lock is held from the fold to the publication, so no reader sees a state that is not
-        published; after a failure the fold is made anew of the leaves that are.
-
-        The top of a thread: a defect of this program is caught here like any failure, else all would wait for ever.
-        """
-        with self.fold_lock:
+        """Runs one batch.  Without witnesses the lock is held from the fold to the publication, so no reader sees a
+        state that is not published.  With them, that takes as long as they like: then the batch is folded ahead of
+        what readers see, and again when it is published."""
+        with self.fold_lock if self._ahead is self._fold else nullcontext(), self._stopping_on_error(batch):
             if self._stopped_by is not None:  # stopped between the pool and here
                 self._stop(self._stopped_by, batch)
                 return
-            try:
-                self._publish(self._take(batch))
-            except Exception as e:
-                if not isinstance(e, TrainmarkError):
-                    _logger.exception("the log's writer failed")
+            taken = self._take(batch)
+            leaves = [waiting[0].statement for index, waiting in sorted(taken.items()) if index >= self._head.size]
+            if leaves:
+                self._publish(self._commit(leaves), leaves, batch)
+            for index, waiting in taken.items():
+                for pending in waiting:
+                    if not pending.answer.done():
+                        pending.answer.set_result(Logged(index, self._head.size, self._head.note))
+
+    @contextmanager
+    def _stopping_on_error(self, batch: Sequence[_Pending]) -> Iterator[None]:
+        """Stops the log on any failure; the fold is made anew of the published leaves if it is ahead of them.
+
+        The top of a thread: a defect of this program is caught here like any failure, else all would wait for ever.
+        """
+        try:
+            yield
+        except Exception as e:
+            if not isinstance(e, TrainmarkError):
+                _logger.exception("the log's writer failed")
+            if self._ahead is self._fold:
                 self._fold_again()
-                # What a defect says of itself may name paths and values of this machine, and readers are strangers.
-                said = str(e) if isinstance(e, TrainmarkError) else type(e).__name__
-                self._stop(f"{said}; start again to recover", batch)
+            # What a defect says of itself may name paths and values of this machine, and readers are strangers.
+            said = str(e) if isinstance(e, TrainmarkError) else type(e).__name__
+            self._stop(f"{said}; start again to recover", batch)
 
     def _fold_again(self) -> None:
         """Makes the fold anew of the published leaves; without them there is none, rather than one that is ahead."""
@@ -288,35 +370,100 @@ class Log:
         for pending in batch:
             statement = pending.statement
             index = places.get(statement.data, self.place_of(statement))
-            if index is not None and self.fold.is_overtaken(statement):
+            if index is not None and self._ahead.is_overtaken(statement):
                 index = None
             if index is None:
-                reason = self.fold.why_void(statement)
+                reason = self._ahead.why_void(statement)
                 if reason is not None:
                     pending.answer.set_exception(void_error(reason))
                     continue
-                index = places[statement.data] = self.fold.size
-                self.fold.add_statement(statement)
+                index = places[statement.data] = self._ahead.size
+                self._ahead.add_statement(statement)
             taken.setdefault(index, []).append(pending)
         return taken
 
-    def _publish(self, taken: dict[int, list[_Pending]]) -> None:
-        old = self._head.size
-        leaves = [waiting[0].statement.data for index, waiting in sorted(taken.items()) if index >= old]
-        if leaves:
-            edge, tiles = append(self._edge, leaves)
-            checkpoint = Checkpoint(self.origin, edge.size, edge.root)
-            head = Head(edge.size, edge.root, sign_checkpoint(checkpoint, self._key))
-            if self.broken is not None:  # stopped meanwhile: nothing of this batch is there yet
-                raise self.broken
-            self._entries.commit(old, head, leaves, tiles)
-            self._tiles.write(tiles)
+    def _commit(self, statements: Sequence[Statement]) -> Head:
+        """Appends to the log: once this returns they are in it for ever, and nobody has seen them."""
+        old, leaves = self._edge.size, [statement.data for statement in statements]
+        edge, tiles = append(self._edge, leaves)
+        checkpoint = Checkpoint(self.origin, edge.size, edge.root)
+        head = Head(edge.size, edge.root, sign_checkpoint(checkpoint, self._key))
+        if self._stopped_by is not None:  # stopped meanwhile: nothing of this batch is there yet
+            raise BackendError(self._stopped_by, code="log-stopped")
+        self._entries.commit(old, head, leaves, tiles)
+        self._tiles.write(tiles)
+        self._edge = edge
+        return head
+
+    def _publish(self, committed: Head, statements: Sequence[Statement], batch: Sequence[_Pending]) -> None:
+        """Shows the committed head to everybody, once the witnesses cosigned it; `batch` waits for that.
+
+        `statements` are its leaves beyond the published head.
+
+        Raises:
+            BackendError: ``quorum``: the log was closed or stopped before the witnesses answered.
+        """
+        head = self._witnessed(committed, batch)
+        with self.fold_lock:
             self._tiles.write_checkpoint(head.note)
-            self._edge, self._head = edge, head
-            self._entries.published()
-        for index, waiting in taken.items():
-            for pending in waiting:
-                pending.answer.set_result(Logged(index, self._head.size, self._head.note))
+            if self._fold is not self._ahead:
+                for statement in statements:
+                    self.fold.add_statement(statement)
+            self._head, self._lacking = head, None
+        self._entries.published()
+
+    def _witnessed(self, committed: Head, batch: Sequence[_Pending]) -> Head:
+        """Asks the witnesses until the quorum is reached; tells everybody who waits when that takes too long."""
+        began, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                return self._publishable(committed)
+            except BackendError as e:
+                if e.code != "quorum":
+                    raise
+                lacking = e
+            if self._lacking is not None or time.monotonic() - began >= self._quorum_seconds:
+                self._lacking = lacking
+                self._refuse(batch)
+            if self._lacking is None:  # they are told in time, whatever the pause
+                pause = min(pause, began + self._quorum_seconds - time.monotonic())
+            with self._pool_changed:
+                if self._pool_changed.wait_for(lambda: self._closed or self._stopped_by is not None, max(0.0, pause)):
+                    raise lacking
+            pause = min(max(2 * pause, FIRST_PAUSE), MAX_PAUSE)
+
+    def _publishable(self, committed: Head, published: bytes | None = None) -> Head:
+        """Returns the head with the note that may be published: with witnesses, one that their policy accepts.
+
+        What `published` has of it already counts.
+
+        Raises:
+            BackendError: ``quorum``.
+        """
+        if self._cosigners is None:
+            return committed
+        policy, own = self._cosigners.policy, parse_note(committed.note)
+        lines: tuple[Signature, ...] = ()
+        if published is not None and parse_note(published).text == own.text:
+            lines = true_cosignatures(own.text, parse_note(published).signatures, policy.witnesses.values())
+        names = [name for name, key in policy.witnesses.items() if any(names_key(line, key) for line in lines)]
+        if not names or not policy.is_reached(names):
+            lines = self._cosigners.cosign(committed.note, lambda old: self.consistency(old, committed.size))
+        note = add_cosignatures(committed.note, lines)
+        verify_checkpoint(parse_note(note), policy)  # whatever the adapter says
+        return Head(committed.size, committed.root, note)
+
+
+def _fold_leaf(leaf: bytes, folds: Sequence[Fold]) -> None:
+    """Takes the next leaf into each of `folds`; reads and verifies it once."""
+    try:
+        statement = verify_statement(parse_statement(leaf))
+    except TrainmarkError:
+        for fold in folds:
+            fold.add(leaf)  # which says why it is void
+        return
+    for fold in folds:
+        fold.add_statement(statement)
 
 
 def void_error(reason: str) -> RefusedError:

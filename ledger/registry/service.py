@@ -2,30 +2,31 @@
 
 Order of a publication: cheap checks → blobs → log → catalog → review by rule.  A crash between two of them is finished
 when the registry is opened: it looks for logged manifests that are not in the catalog, or have no review though a rule
-decides them.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.claims` (who claims a file),
+decides them.  What is left when the witnesses' quorum comes too late for whoever waited is finished before the next
+thing is logged.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.claims` (who claims a file),
 :mod:`ledger.registry.reviews`, :mod:`ledger.registry.proving`, :mod:`ledger.registry.grants` (tokens) and
 :mod:`ledger.registry.anchoring`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from ledger.canonical import Object, parse
 from ledger.encoding import digest_encode, time_encode
-from ledger.errors import ConflictError, NotFoundError, RefusedError
+from ledger.errors import BackendError, ConflictError, NotFoundError, RefusedError
 from ledger.keys import SigningKey
 from ledger.manifests import Entry, Header, parse_entry, parse_manifest, read_header
 from ledger.merkle import Tree, leaf_hashes
-from ledger.ports import BlobStore, Catalog, Clock, Entropy, EntryStore, ManifestRecord, TileStore
+from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
 from ledger.registry.claims import ClaimFound, Claims, hidden, is_erased
 from ledger.registry.listing import RULES_DIGEST, Decision, decide
-from ledger.registry.log import Log, Logged, void_error
+from ledger.registry.log import QUORUM_SECONDS, Log, Logged, void_error
 from ledger.registry.reviews import Reviews
 from ledger.registry.turns import Turns
 from ledger.statements import (
@@ -88,6 +89,8 @@ class Registry:
         catalog: Catalog,
         clock: Clock,
         entropy: Entropy,
+        cosigners: Cosigners | None = None,
+        quorum_seconds: float = QUORUM_SECONDS,
     ) -> None:
         self.identity = identity
         self.tiles = tiles
@@ -95,8 +98,9 @@ class Registry:
         self.catalog = catalog
         self.clock = clock
         self.entropy = entropy
-        self.log = Log(identity.origin, identity.log_key, entries, tiles)
+        self.log = Log(identity.origin, identity.log_key, entries, tiles, cosigners, quorum_seconds)
         self.turns = Turns()
+        self._is_behind = False
         self._entry_tree = lru_cache(maxsize=ENTRY_TREES)(self._make_entry_tree)
         self._terms = lru_cache(maxsize=1024)(self._read_terms)
         self._header = lru_cache(maxsize=4096)(_read_header)
@@ -137,6 +141,25 @@ class Registry:
         """Stops the writer and closes the stores."""
         self.log.close()
         self.catalog.close()
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        """Remembers a statement that may be published when nobody waits for it any more."""
+        try:
+            yield
+        except BackendError as e:
+            self._is_behind |= e.code == "quorum"
+            raise
+
+    def _catch_up(self) -> None:
+        """Finishes what was left when the quorum was not reached, once it is: else the place of a manifest would be
+        free, or an erased payload stay, until the next start."""
+        if not self._is_behind or self.log.broken is not None:
+            return
+        with self.turns.of_all():
+            if self._is_behind:
+                self.reconcile()
+                self._is_behind = False
 
     def reconcile(self) -> list[int]:
         """Enters logged payloads the catalog lacks, erases what is erased, and reviews what a rule decides."""
@@ -191,15 +214,17 @@ class Registry:
         ):
             raise RefusedError("the terms are not those the header names", code="terms-digest", field="terms")
         payload = payloads.Payload(header, read.entries, license_, text)
-        with self.turns.of(subject):
-            self._check_place(header, statement)
-            entries = payloads.store(payload, self.blobs)
-            logged = self.log.append(statement)
-            record = self.catalog.manifest(logged.index)
-            if record is None:
-                record = payloads.enter(payload, entries, logged.index, self.clock(), self.catalog)
-                self.reviews.entered(logged.index, read.entries)
-        return Receipt(logged, header.digest, self.reviews.by_rule(record, read.entries))
+        self._catch_up()
+        with self._remembering():
+            with self.turns.of(subject):
+                self._check_place(header, statement)
+                entries = payloads.store(payload, self.blobs)
+                logged = self.log.append(statement)
+                record = self.catalog.manifest(logged.index)
+                if record is None:
+                    record = payloads.enter(payload, entries, logged.index, self.clock(), self.catalog)
+                    self.reviews.entered(logged.index, read.entries)
+            return Receipt(logged, header.digest, self.reviews.by_rule(record, read.entries))
 
     def _check_place(self, header: Header, statement: Statement) -> None:
         assert isinstance(statement.body, ManifestBody)
@@ -241,7 +266,8 @@ class Registry:
         allowed = REGISTRY_SAYS if subject == self.identity.did else CREATORS_SAY
         if statement.by != subject or not isinstance(statement.body, allowed):
             raise RefusedError(f"{subject} may not make this statement", code="forbidden", field="statement")
-        with self._turn_of(statement):
+        self._catch_up()
+        with self._remembering(), self._turn_of(statement):
             if not self._is_said(statement):
                 self._check_now(statement)
             logged = self.log.append(statement)
