@@ -122,8 +122,8 @@ class EntryStore(Protocol):
     """The log's side of the database: leaves, head and what is staged for publication.
 
     Opening one for writing takes the log's only writer's lock, or raises ConflictError (code ``second-writer``) naming
-    who holds it; the lock of a dead process is free.  One opened for reading, or closed, raises RefusedError (code
-    ``not-writer``) where it would write.
+    who holds it; the lock of a dead process is free.  One opened for reading, or closed, or that has lost its lock
+    with the connection that held it, raises RefusedError (code ``not-writer``) where it would write.
     """
 
     def head(self) -> Head | None:
