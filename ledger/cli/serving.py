@@ -26,6 +26,7 @@ def serve(**given: Any) -> None:
         from pydantic import ValidationError
 
         from api.app import create_app
+        from api.composition import stand_by
         from api.settings import SETTINGS_FILE, Settings
     except ModuleNotFoundError as e:
         raise click.UsageError(f"the server needs more packages ({e.name}): pip install 'trainmark[registry]'") from e
@@ -40,6 +41,7 @@ def serve(**given: Any) -> None:
     except ValueError as e:  # before any setting was read
         raise MalformedError(f"is not TOML in UTF-8: {shown(str(e))}", field=SETTINGS_FILE) from e
     app = _Starting(create_app(settings))
+    stand_by(settings)
     try:
         uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", access_log=False)
     except SystemExit:

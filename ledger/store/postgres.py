@@ -65,13 +65,8 @@ _CAUSES: Final = {
     "58P01": ("disk", _DISK),
     "XX001": ("corrupt", "the server's files are damaged"),
     "XX002": ("corrupt", "an index of the server is damaged"),
-    "28000": ("unavailable", "the server refuses this user"),
-    "28P01": ("unavailable", "the server refuses this user or password"),
-    "3D000": ("unavailable", "the server has no such database"),
-    "53300": ("unavailable", "the server has too many connections"),
     "57P01": ("unavailable", "the server ended the connection"),
     "57P02": ("unavailable", "the server is restarting"),
-    "57P03": ("unavailable", "the server is starting or stopping"),
     "57P05": ("unavailable", "the server ended the connection"),
 }
 
@@ -138,7 +133,8 @@ def cause_of(error: BaseException) -> tuple[str, str] | None:
         return None
     code = error.sqlstate or ""
     if not code and isinstance(error, psycopg.OperationalError):
-        return "unavailable", "the server cannot be reached, or the connection was lost"
+        # Why a connection was refused is said in words only, and those name host and user.
+        return "unavailable", "the server cannot be reached, refuses the connection, or has ended it"
     if code.startswith("08"):
         return "unavailable", "the connection was lost"
     return _CAUSES.get(code)
