@@ -18,7 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
+import psycopg
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from ledger.errors import ConflictError
@@ -144,7 +146,7 @@ class SessionLock:
 
     def release(self) -> None:
         """Lets the lock go; may be called twice."""
-        with self._turn, suppress(Exception):  # a connection that is lost cannot be closed
+        with self._turn, suppress(SQLAlchemyError, psycopg.Error):  # a connection that is lost cannot be closed
             self.held = False
             self._connection.close()
 

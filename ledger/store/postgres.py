@@ -57,7 +57,7 @@ _DISK: Final = "the server's disk failed"
 _CAUSES: Final = {
     "53100": ("disk-full", "the server's disk is full"),
     "25006": ("read-only", "the database is read-only"),
-    "42501": ("read-only", "permission is denied"),
+    "42501": ("read-only", "permission is denied, or the disk is read-only"),
     "40001": ("locked", "another transaction was first"),
     "40P01": ("locked", "another transaction was first"),
     "55P03": ("locked", f"the database was locked for {BUSY_SECONDS} seconds"),
@@ -86,6 +86,7 @@ def connect(address: URL) -> Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": GONE_SECONDS * 1000,
         "application_name": "trainmark",
+        "client_encoding": "utf8",
     }
     engine = create_engine(
         address.set(drivername="postgresql+psycopg"),
@@ -101,6 +102,7 @@ def connect(address: URL) -> Engine:
 
 def _configure(connection: psycopg.Connection[Any], _: object) -> None:
     if connection.info.parameter_status("server_encoding") != "UTF8":
+        connection.close()
         raise ConflictError("the database's encoding is not UTF8", code="schema", field="database")
     settings = (
         f"SELECT set_config('lock_timeout', '{BUSY_SECONDS}s', false),"

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,10 +43,9 @@ def program(name: str) -> str:
 class Cluster:
     """A server over `folder`, started and ended as often as wanted; `settings` are PostgreSQL's own."""
 
-    def __init__(self, folder: Path, settings: Sequence[str] = (), run: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
         self.folder = folder
         self._settings = settings
-        self._run = run
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count()
 
@@ -60,12 +59,17 @@ class Cluster:
         command = [program("initdb"), "-D", str(self.folder / "data"), "-U", USER, "--auth=trust", "--no-sync"]
         self._call([*command, "--encoding=UTF8", "--locale=C"])
 
-    def start(self) -> None:
-        """Starts the server and waits until it answers."""
+    def start(self, mount: str | None = None) -> None:
+        """Starts the server and waits until it answers.
+
+        `mount` is a script that mounts something in a namespace of the server's own, where nothing is left of it once
+        the server has ended, and then runs its arguments; ``$0`` is the folder.
+        """
+        first = ["unshare", "--mount", "sh", "-c", mount, str(self.folder)] if mount else []
         settings = ["listen_addresses=", f"unix_socket_directories={self.folder}", f"port={PORT}", *self._settings]
         options = [word for setting in settings for word in ("-c", setting)]
         with self.output.open("ab") as output:
-            command = [*self._run, *_as_user(), program("postgres"), "-D", str(self.folder / "data"), *options]
+            command = [*first, *_as_user(), program("postgres"), "-D", str(self.folder / "data"), *options]
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
@@ -121,12 +125,10 @@ def _as_user() -> list[str]:
 
 
 @contextlib.contextmanager
-def cluster(
-    settings: Sequence[str] = ("fsync=off",), run: Callable[[Path], Sequence[str]] = lambda _: ()
-) -> Iterator[Cluster]:
+def cluster(settings: Sequence[str] = ("fsync=off",), mount: str | None = None) -> Iterator[Cluster]:
     """A running server until the block ends, in a folder of its own that goes with it.
 
-    By default it does not wait for the disk: a test may kill it, not the machine.  `run` gives the words to run it by.
+    By default it does not wait for the disk: a test may kill it, not the machine.  `mount` as for ``start``.
     """
     program("postgres")
     # Not below pytest's own folder, which only the user who runs the tests may enter; a socket's path has to be short.
@@ -135,10 +137,10 @@ def cluster(
         folder.chmod(0o700)
         if os.geteuid() == 0:
             shutil.chown(folder, USER, USER)
-        server = Cluster(folder, settings, run(folder))
+        server = Cluster(folder, settings)
         try:
             server.make()
-            server.start()
+            server.start(mount)
             yield server
         finally:
             server.stop()
