@@ -154,6 +154,9 @@ class EntryStore(Protocol):
     def index_of(self, digest: bytes) -> int | None:
         """Returns the index of the leaf whose SHA-256 is `digest`; the first one if it is there twice."""
 
+    def indices_of(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Returns ``index_of`` of each of at most ``MAX_DIGESTS`` digests that has one, in one question."""
+
     def close(self) -> None:
         """Gives the lock back; may be called twice."""
 

@@ -105,7 +105,7 @@ class SqlCatalog:
     def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
         rules.check_find(digests)
         with reading(self._engine) as session:
-            rows = look_up(session, sorted(set(digests)))
+            rows = look_up(session, list(LOOKUP.columns), sorted(set(digests)))
         found: dict[bytes, list[Match]] = {}
         for digest, leaf, entry, kind in sorted(rows):
             found.setdefault(digest, []).append(Match(leaf, entry, rules.KINDS[kind - 1]))

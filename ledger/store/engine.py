@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, Table, make_url
+from sqlalchemy import URL, Column, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, TimeoutError
 from sqlmodel import Session
 
@@ -32,7 +32,9 @@ class _Database(Protocol):
     def cause_of(self, error: BaseException) -> tuple[str, str] | None: ...
     def insert_many(self, session: Session, table: Table, rows: Sequence[tuple[Any, ...]]) -> None: ...
     def insert_once(self, session: Session, table: Table, row: Mapping[str, Any]) -> bool: ...
-    def look_up(self, session: Session, digests: Sequence[bytes]) -> list[tuple[bytes, int, int, int]]: ...
+    def look_up(
+        self, session: Session, columns: Sequence[Column[Any]], digests: Sequence[bytes]
+    ) -> list[tuple[Any, ...]]: ...
     def forget(self, session: Session, digests: Sequence[bytes], leaf: int) -> None: ...
     def overwrite_deleted(self, engine: Engine) -> None: ...
 
@@ -138,9 +140,9 @@ def insert_once(session: Session, table: Table, row: Mapping[str, Any]) -> bool:
     return _of(session).insert_once(session, table, row)
 
 
-def look_up(session: Session, digests: Sequence[bytes]) -> list[tuple[bytes, int, int, int]]:
-    """Returns the look-up rows (digest, leaf, entry, kind) of sorted digests, in no order."""
-    return _of(session).look_up(session, digests)
+def look_up(session: Session, columns: Sequence[Column[Any]], digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
+    """Returns columns of the rows whose first of these columns is one of sorted digests, in no order."""
+    return _of(session).look_up(session, columns, digests)
 
 
 def forget(session: Session, digests: Sequence[bytes], leaf: int) -> None:

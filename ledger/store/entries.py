@@ -8,7 +8,7 @@ not even a broken lock forks the log.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from sqlmodel import Session
 from ledger.encoding import sha256
 from ledger.ports import Head
 from ledger.store import rules
-from ledger.store.engine import insert_many, reading, writing
+from ledger.store.engine import insert_many, look_up, reading, writing
 from ledger.store.locks import FileLock, SessionLock, wait_for
 from ledger.store.tables import HEAD, LEAF, STAGED
 from ledger.tiles import WIDTH, Tile
@@ -90,10 +90,18 @@ class SqlEntryStore:
             yield from page
 
     def index_of(self, digest: bytes) -> int | None:
-        wanted = select(LEAF.c.number).where(LEAF.c.digest == digest).order_by(LEAF.c.number).limit(1)
+        # Not the first in order: PostgreSQL may walk through all leaves in that order, as if one were soon found.
+        wanted = select(LEAF.c.number).where(LEAF.c.digest == digest)
         with reading(self._engine) as session:
-            found: int | None = session.execute(wanted).scalar()
-            return found
+            return min(session.execute(wanted).scalars(), default=None)
+
+    def indices_of(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        rules.check_find(digests)
+        found: dict[bytes, int] = {}
+        with reading(self._engine) as session:
+            for digest, index in look_up(session, [LEAF.c.digest, LEAF.c.number], sorted(set(digests))):
+                found[digest] = min(index, found.get(digest, index))
+        return found
 
     def close(self) -> None:
         for lock in (self._session, self._file):

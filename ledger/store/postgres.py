@@ -18,6 +18,7 @@ import psycopg
 from sqlalchemy import (
     URL,
     BigInteger,
+    Column,
     Connection,
     Engine,
     Integer,
@@ -105,7 +106,8 @@ def _configure(connection: psycopg.Connection[Any], _: object) -> None:
         connection.close()
         raise ConflictError("the database's encoding is not UTF8", code="schema", field="database")
     settings = (
-        f"SELECT set_config('lock_timeout', '{BUSY_SECONDS}s', false),"
+        "SELECT current_schema(),"
+        f" set_config('lock_timeout', '{BUSY_SECONDS}s', false),"
         # `off` would lose what was acknowledged.
         " set_config('synchronous_commit',"
         " replace(current_setting('synchronous_commit'), 'off', 'on'), false),"
@@ -115,8 +117,11 @@ def _configure(connection: psycopg.Connection[Any], _: object) -> None:
         " set_config('tcp_keepalives_count', '3', false),"
         f" set_config('tcp_user_timeout', '{GONE_SECONDS}s', false)"
     )
-    connection.execute(settings)
+    found = connection.execute(settings).fetchone()
     connection.commit()
+    if found is None or found[0] is None:
+        connection.close()
+        raise ConflictError("the search path names no schema of the database", code="schema", field="database")
 
 
 def begin_reading(session: Session) -> None:
@@ -158,10 +163,11 @@ def insert_once(session: Session, table: Table, row: Mapping[str, Any]) -> bool:
     return session.execute(added).first() is not None
 
 
-def look_up(session: Session, digests: Sequence[bytes]) -> list[tuple[bytes, int, int, int]]:
-    """Returns the look-up rows of sorted digests."""
+def look_up(session: Session, columns: Sequence[Column[Any]], digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
+    """Returns columns of the rows whose first of these columns is one of sorted digests."""
     # A join with the array is an index look-up for each; `= ANY` would be a scan on some plans.
-    question = f"SELECT l.* FROM unnest(%(digests)b::bytea[]) AS q (d) JOIN {LOOKUP.name} l ON l.digest = q.d"
+    wanted, table = ", ".join(f"t.{column.name}" for column in columns), columns[0].table
+    question = f"SELECT {wanted} FROM unnest(%(digests)b::bytea[]) AS q (d) JOIN {table} t ON t.{columns[0].name} = q.d"
     with _driver(session).cursor(binary=True) as cursor:
         return cursor.execute(question, {"digests": list(digests)}).fetchall()
 

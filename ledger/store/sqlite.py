@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, delete, event, select
+from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, delete, event, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session
 
@@ -96,11 +96,10 @@ def insert_once(session: Session, table: Table, row: Mapping[str, Any]) -> bool:
     return session.connection().execute(insert(table).values(**row).on_conflict_do_nothing()).rowcount == 1
 
 
-def look_up(session: Session, digests: Sequence[bytes]) -> list[tuple[bytes, int, int, int]]:
-    """Returns the look-up rows of sorted digests."""
+def look_up(session: Session, columns: Sequence[Column[Any]], digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
+    """Returns columns of the rows whose first of these columns is one of sorted digests."""
     # Sorted, the look-ups walk the table from one end to the other.
-    rows = session.execute(select(LOOKUP).where(LOOKUP.c.digest.in_(digests)))
-    return [(digest, leaf, entry, kind) for digest, leaf, entry, kind in rows]
+    return [tuple(row) for row in session.execute(select(*columns).where(columns[0].in_(digests)))]
 
 
 def forget(session: Session, digests: Sequence[bytes], leaf: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from ledger.encoding import sha256
 from ledger.errors import BackendError, ConflictError, NotFoundError, RefusedError
-from ledger.ports import EntryStore, Head
+from ledger.ports import MAX_DIGESTS, EntryStore, Head
 from ledger.store.engine import open_engine
 from ledger.store.entries import SqlEntryStore
 from ledger.store.locks import FileLock
@@ -233,6 +233,18 @@ def test_leaves_are_any_bytes_and_the_first_of_two_equal_ones_is_found(open_stor
     store.commit(5, head(7), [data[5], b"twice"], [])
     assert list(store.leaves(0, 7)) == [*data, b"twice"]
     assert [store.index_of(sha256(leaf)) for leaf in data] == [0, 1, 2, 3, 2, 5]
+
+
+def test_many_leaves_are_looked_up_at_once(open_store: Open) -> None:
+    store = open_store()
+    assert store.indices_of([sha256(leaf(0))]) == store.indices_of([]) == {}
+    store.commit(0, head(300), [*leaves(0, 299), leaf(7)], [])
+    asked = [sha256(leaf(number)) for number in (298, 7, 400, 0, 7)]
+    assert store.indices_of(asked) == {asked[0]: 298, asked[1]: 7, asked[3]: 0}
+    most = [sha256(leaf(number)) for number in range(MAX_DIGESTS)]
+    assert store.indices_of(most) == {digest: number for number, digest in enumerate(most[:299])}
+    with pytest.raises(ValueError, match="at most"):
+        store.indices_of([*most, b"x"])
 
 
 def test_a_second_writer_is_refused_and_told_who_holds_the_log(open_store: Open) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from ledger.encoding import b64url_encode
+from ledger.encoding import b64url_encode, sha256
 from ledger.errors import BackendError, ConflictError, RefusedError
 from ledger.manifests import Entry
 from ledger.ports import Head
@@ -279,6 +279,27 @@ def test_a_database_of_another_encoding(postgres: Cluster) -> None:
     name = postgres.new_database("TEMPLATE template0 ENCODING SQL_ASCII")
     with pytest.raises(ConflictError, match="encoding is not UTF8"):
         open_engine(postgres.url(name))
+
+
+def test_a_search_path_that_leads_nowhere(url: str) -> None:
+    with pytest.raises(ConflictError, match="names no schema") as caught:
+        open_engine(f"{url}&options=-csearch_path%3Dnowhere")
+    assert caught.value.code == "schema"
+
+
+def test_a_leaf_is_not_looked_for_one_by_one(engine: Engine, tmp_path: Path) -> None:
+    # With an order and a limit the server walks through the log, which takes longer with each leaf.
+    store = SqlEntryStore(engine, tmp_path / "lock")
+    store.commit(0, Head(20_000, bytes(32), b"note"), [b"%0100d" % number for number in range(20_000)], [])
+    scans = "SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes WHERE relname = 'leaf'"
+    with engine.connect() as connection:
+        before = int(connection.execute(text(scans)).scalar() or 0)
+    assert store.index_of(sha256(b"nothing")) is None
+    store.close()
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_sleep(1)"))  # those that ended report what they read
+        read = int(connection.execute(text(scans)).scalar() or 0) - before
+    assert read < 1_000
 
 
 def test_a_connection_that_is_ended_while_rows_are_copied(postgres: Cluster, engine: Engine, name: str) -> None:
