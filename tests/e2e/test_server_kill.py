@@ -28,7 +28,7 @@ from ledger.merkle import Tree, leaf_hash
 from tests.reference import bundle, note, receipt, tiles
 from tests.support.library import make_library, signing_key
 from tests.support.postgres import Cluster
-from tests.support.process import ServerProcess, call
+from tests.support.process import START_SECONDS, ServerProcess, call
 
 KILLS = {name: int(os.environ.get(f"KILLS_{name.upper()}", few)) for name, few in (("sqlite", 50), ("postgres", 6))}
 STARTS_KILLED = 6
@@ -47,6 +47,7 @@ class Publisher(threading.Thread):
         self.round = round_
         self.acknowledged: dict[bytes, int] = {}
         self.notes: list[bytes] = []
+        self.first = threading.Event()
         self.ended_by: TrainmarkError | None = None
 
     def run(self) -> None:
@@ -60,6 +61,7 @@ class Publisher(threading.Thread):
                     library = make_library(key, origin, [data], title=f"Library {number}")
                     receipt = client.publish(library.manifest, library.terms, library.text)
                     self.acknowledged[sha256(data)] = receipt.leaf
+                    self.first.set()
                     self.notes += [receipt.checkpoint, client.checkpoint()]
             except TrainmarkError as e:
                 self.ended_by = e
@@ -108,7 +110,8 @@ def test_killed_while_publishing_and_while_starting(tmp_path: Path, server: Serv
         server.start()
         publisher = Publisher(server.url, round_)
         publisher.start()
-        time.sleep(chance.uniform(0.1, 0.7))
+        publisher.first.wait(START_SECONDS)  # a busy machine takes its time
+        time.sleep(chance.uniform(0, 0.6))
         server.kill()
         publisher.join(60)
         assert not publisher.is_alive()
@@ -116,7 +119,7 @@ def test_killed_while_publishing_and_while_starting(tmp_path: Path, server: Serv
         acknowledged |= publisher.acknowledged
         notes += publisher.notes
     about = f"{database}, seed {SEED}, {len(acknowledged)} acknowledged"
-    assert len(acknowledged) > kills, f"{about}: too little to show anything"
+    assert len(acknowledged) >= kills - len(cut_short), f"{about}: too little to show anything"
 
     server.start()
     trust_file = tmp_path / "trust.json"
