@@ -3,7 +3,7 @@
 ::
 
     <data_dir>/keys/*.pem      the registry's own keys
-              /registry.db     leaves, head, catalog (SQLite)
+              /registry.db     leaves, head, catalog (SQLite), unless they are in a PostgreSQL database
               /lock            held by the one process that writes
               /log/            checkpoint and tiles: may be served as it stands
               /blobs/          manifests, entries, terms, license texts
@@ -13,15 +13,17 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+from sqlalchemy import Engine
 
 from anchors.embedded import EmbeddedChain
 from api.anchorer import Anchorer
@@ -36,12 +38,15 @@ from ledger.ports import Anchor, Cosigners
 from ledger.registry.grants import Grants
 from ledger.registry.service import Identity, Registry
 from ledger.store.catalog import SqlCatalog
-from ledger.store.engine import open_engine
+from ledger.store.engine import connect, prepare
 from ledger.store.entries import SqlEntryStore
 from ledger.store.files import FolderBlobStore, FolderTileStore, disk_errors
 from ledger.witness.cosigners import HttpCosigners
 
 MAX_POLICY_BYTES: Final = 64 * 1024
+
+RESTART_SECONDS: Final = 5.0
+"""A database server may take a moment to notice that a writer was killed."""
 
 
 def _now() -> int:
@@ -95,17 +100,16 @@ def open_registry(settings: Settings) -> Iterator[Running]:
     """
     check_settings(settings)
     folder = settings.data_dir
-    with disk_errors(str(folder)):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     passphrase = settings.key_passphrase.get_secret_value().encode() if settings.key_passphrase else None
-    has_log = (folder / "registry.db").exists() or (folder / "log" / "checkpoint").exists()
-    keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
     with ExitStack() as stack:
+        engine, entries = stack.enter_context(_database(settings))
+        has_log = entries.head() is not None or (folder / "log" / "checkpoint").exists()
+        keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
         origin = origin_of(settings, keys.log.public)
         cosigners = _open_cosigners(settings, VerifierKey(origin, ED25519, keys.log.public))
         if cosigners is not None:
             stack.callback(cosigners.close)
-        registry = stack.enter_context(_opened(settings, keys, origin, cosigners))
+        registry = stack.enter_context(_opened(settings, keys, origin, engine, entries, cosigners))
         with disk_errors("log.vkey"):
             (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
         anchorer = Anchorer(registry, partial(_open_chain, settings, keys.anchor), settings.anchor_interval)
@@ -130,9 +134,49 @@ def _open_cosigners(settings: Settings, log: VerifierKey) -> Cosigners | None:
     return HttpCosigners(policy, settings.witness_seconds, field)
 
 
+def stand_by(settings: Settings) -> None:
+    """Waits, if the settings say so, until nobody writes the log; for a caller whom a signal ends meanwhile.
+
+    Raises:
+        MalformedError, RefusedError: settings that do not go together, or must not be used.
+        BackendError: a file or the database cannot be used.
+    """
+    check_settings(settings)
+    if settings.standby:
+        with _database(settings):
+            pass
+
+
 @contextmanager
-def _opened(settings: Settings, keys: RegistryKeys, origin: str, cosigners: Cosigners | None) -> Iterator[Registry]:
-    folder: Path = settings.data_dir
+def _database(settings: Settings) -> Iterator[tuple[Engine, SqlEntryStore]]:
+    """Opens the database, with the lock of the log's one writer: until it has that, it changes nothing."""
+    folder = settings.data_dir
+    with disk_errors(str(folder)):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.database is None:
+        engine, patience = connect(f"sqlite:///{(folder / 'registry.db').resolve()}"), 0.0
+    else:
+        engine, patience = connect(settings.database.get_secret_value()), RESTART_SECONDS
+    try:
+        entries = SqlEntryStore(engine, folder / "lock", math.inf if settings.standby else patience)
+        try:
+            prepare(engine)
+            yield engine, entries
+        finally:
+            entries.close()
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _opened(
+    settings: Settings,
+    keys: RegistryKeys,
+    origin: str,
+    engine: Engine,
+    entries: SqlEntryStore,
+    cosigners: Cosigners | None,
+) -> Iterator[Registry]:
     identity = Identity(
         origin,
         settings.public_url,
@@ -141,30 +185,21 @@ def _opened(settings: Settings, keys: RegistryKeys, origin: str, cosigners: Cosi
         keys.log,
         keys.token,
     )
-    engine = open_engine(f"sqlite:///{(folder / 'registry.db').resolve()}")
+    registry = Registry(
+        identity,
+        entries,
+        FolderTileStore(settings.data_dir / "log"),
+        FolderBlobStore(settings.data_dir / "blobs"),
+        SqlCatalog(engine),
+        _now,
+        secrets.token_bytes,
+        cosigners,
+        settings.witness_seconds,
+    )
     try:
-        entries = SqlEntryStore(engine, folder / "lock")
-        try:
-            registry = Registry(
-                identity,
-                entries,
-                FolderTileStore(folder / "log"),
-                FolderBlobStore(folder / "blobs"),
-                SqlCatalog(engine),
-                _now,
-                secrets.token_bytes,
-                cosigners,
-                settings.witness_seconds,
-            )
-        except BaseException:
-            entries.close()
-            raise
-        try:
-            yield registry
-        finally:
-            registry.close()
+        yield registry
     finally:
-        engine.dispose()
+        registry.close()
 
 
 def _renew_policy(registry: Registry) -> None:

@@ -29,6 +29,13 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default=Path(".trainmark"), description="Folder of database, tiles, blobs, chain and keys.")
+    database: SecretStr | None = Field(
+        default=None,
+        description="URL of a PostgreSQL database, postgresql://user@host/name; by default SQLite in the data folder.",
+    )
+    standby: bool = Field(
+        default=False, description="Wait while another process writes the log, and take over when it ends."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8787, ge=0, le=65535, description="Port to listen on.")
     issuer: str | None = Field(
@@ -110,9 +117,13 @@ def check_settings(settings: Settings) -> Settings:
     """Returns the settings if they go together.
 
     Raises:
-        MalformedError: a chain without its contract, or no URL.
+        MalformedError: no database that can be used; a chain without its contract, or no URL.
         RefusedError: ``unsafe-default``: a public registry with what is for trying out.
     """
+    if settings.database is not None and not settings.database.get_secret_value().startswith("postgresql://"):
+        raise MalformedError(
+            "expected postgresql://user@host/name", field="TRAINMARK_DATABASE"
+        )  # not shown: such URLs hold passwords
     if settings.chain != EMBEDDED:
         if not settings.chain.startswith(("http://", "https://")):
             raise MalformedError(

@@ -150,8 +150,8 @@ class EntryStore(Protocol):
     """The log's side of the database: leaves, head and what is staged for publication.
 
     Opening one for writing takes the log's only writer's lock, or raises ConflictError (code ``second-writer``) naming
-    who holds it; the lock of a dead process is free.  One opened for reading, or closed, raises RefusedError (code
-    ``not-writer``) where it would write.
+    who holds it; the lock of a dead process is free.  One opened for reading, or closed, or that has lost its lock
+    with the connection that held it, raises RefusedError (code ``not-writer``) where it would write.
     """
 
     def head(self) -> Head | None:
@@ -181,6 +181,9 @@ class EntryStore(Protocol):
 
     def index_of(self, digest: bytes) -> int | None:
         """Returns the index of the leaf whose SHA-256 is `digest`; the first one if it is there twice."""
+
+    def indices_of(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Returns ``index_of`` of each of at most ``MAX_DIGESTS`` digests that has one, in one question."""
 
     def close(self) -> None:
         """Gives the lock back; may be called twice."""

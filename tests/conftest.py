@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import hypothesis
 import pytest
 
 from tests.support import ROOT
+from tests.support.postgres import Cluster, cluster
 
 # No deadline: a slow moment of a shared machine is no failure.  In CI the examples are the same on every run, so that a
 # red run can be repeated; on a developer's machine they are new each time and failures are kept.
@@ -33,3 +34,10 @@ def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes what the developer's shell says to Trainmark."""
     for name in [name for name in os.environ if name.startswith("TRAINMARK_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL that all tests share; each takes a database of its own (``new_database``)."""
+    with cluster() as server:
+        yield server

@@ -29,6 +29,7 @@ def serve(**given: Any) -> None:
     from pydantic import ValidationError
 
     from api.app import create_app
+    from api.composition import stand_by
     from api.settings import SETTINGS_FILE, Settings
 
     try:
@@ -44,6 +45,7 @@ def serve(**given: Any) -> None:
     if settings.data_dir.exists() and not settings.data_dir.is_dir():
         raise MalformedError(f"{shown_path(settings.data_dir)} is not a folder; name another one", field="--data-dir")
     app = _Starting(create_app(settings))
+    stand_by(settings)
     with _bound(settings.host, settings.port) as listening:
         port = listening[0].getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host

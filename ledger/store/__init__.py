@@ -9,7 +9,11 @@
 
     rules     what all of them refuse, in the same words
     tables    the database's tables
+    schema    their version, and the migrations from one to another
     engine    opening a database; transactions; its errors as ours
+    sqlite    what is particular to SQLite
+    postgres  what is particular to PostgreSQL
+    locks     what lets at most one process write
 
 Nothing is imported here: ``memory`` and ``files`` need the standard library only, the rest needs SQLModel.
 """

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import Engine, delete, update
+from sqlalchemy import ColumnElement, Engine, delete, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -20,9 +20,20 @@ from ledger.encoding import digest_decode
 from ledger.manifests import Entry
 from ledger.ports import Access, AnchorRow, ManifestRecord, Match, TokenRecord
 from ledger.store import rules
-from ledger.store.engine import insert_many, insert_once, number, overwrite_deleted, reading, writing
+from ledger.store.engine import (
+    MAX_COUNT,
+    forget,
+    insert_many,
+    insert_once,
+    look_up,
+    number,
+    overwrite_deleted,
+    reading,
+    writing,
+)
 from ledger.store.tables import (
     ENTRY,
+    ERASABLE,
     LOOKUP,
     ONCE,
     STATUS,
@@ -78,7 +89,8 @@ class SqlCatalog:
             return [_manifest(row) for row in session.exec(wanted)]
 
     def entry(self, leaf: int, entry: int) -> bytes:
-        wanted = select_columns(ENTRY.c.data).where(ENTRY.c.leaf == number(leaf), ENTRY.c.number == number(entry))
+        place = (ENTRY.c.leaf == number(leaf), ENTRY.c.number == number(entry, MAX_COUNT))
+        wanted = select_columns(ENTRY.c.data).where(*place)
         with reading(self._engine) as session:
             found: bytes | None = session.execute(wanted).scalar()
         if found is None:
@@ -88,16 +100,14 @@ class SqlCatalog:
     def entries(self, leaf: int, start: int, limit: int) -> list[bytes]:
         rules.check_limit(limit)
         with reading(self._engine) as session:
-            return _entries(session, number(leaf), number(start), limit)
+            return _entries(session, number(leaf), number(start, MAX_COUNT), limit)
 
     def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
         rules.check_find(digests)
-        # Sorted, the look-ups walk the table from one end to the other.
-        wanted = select_columns(LOOKUP).where(LOOKUP.c.digest.in_(sorted(set(digests))))
         with reading(self._engine) as session:
-            rows = session.execute(wanted).all()
+            rows = look_up(session, list(LOOKUP.columns), sorted(set(digests)))
         found: dict[bytes, list[Match]] = {}
-        for digest, leaf, entry, kind in sorted(tuple(row) for row in rows):
+        for digest, leaf, entry, kind in sorted(rows):
             found.setdefault(digest, []).append(Match(leaf, entry, rules.KINDS[kind - 1]))
         return found
 
@@ -121,7 +131,7 @@ class SqlCatalog:
 
     def add_token(self, record: TokenRecord) -> None:
         with writing(self._engine) as session:
-            slot = (STATUS.c.list == number(record.status_list), STATUS.c.slot == number(record.status_index))
+            slot = _slot(record.status_list, record.status_index)
             if session.execute(select_columns(STATUS.c.value).where(*slot)).first() is None:
                 raise rules.no_slot(record.status_list, record.status_index)
             known = session.get(TokenRow, record.digest)
@@ -151,7 +161,7 @@ class SqlCatalog:
 
     def set_status(self, status_list: int, status_index: int, value: int) -> None:
         rules.check_status(value)
-        slot = (STATUS.c.list == number(status_list), STATUS.c.slot == number(status_index))
+        slot = _slot(status_list, status_index)
         with writing(self._engine) as session:
             if session.connection().execute(update(STATUS).where(*slot).values(value=value)).rowcount == 0:
                 raise rules.no_slot(status_list, status_index)
@@ -159,7 +169,7 @@ class SqlCatalog:
     def statuses(self, status_list: int) -> Mapping[int, int]:
         wanted = select_columns(STATUS.c.slot, STATUS.c.value)
         with reading(self._engine) as session:
-            rows = session.execute(wanted.where(STATUS.c.list == number(status_list), STATUS.c.value != 0))
+            rows = session.execute(wanted.where(STATUS.c.list == number(status_list, MAX_COUNT), STATUS.c.value != 0))
             return {row.slot: row.value for row in rows}
 
     def add_anchor(self, row: AnchorRow) -> None:
@@ -206,7 +216,7 @@ class SqlCatalog:
 
     def clear_derived(self) -> None:
         with writing(self._engine) as session:
-            for table in (LOOKUP, ENTRY, ManifestRow, LicenseRow):
+            for table in ERASABLE:
                 session.execute(delete(table))
         overwrite_deleted(self._engine)
 
@@ -225,11 +235,15 @@ def _remove(session: Session, leaf: int) -> None:
     start = 0
     while page := _entries(session, leaf, start, _PAGE):
         digests = sorted({digest for data in page for digest in _digests(data)})
-        session.execute(delete(LOOKUP).where(LOOKUP.c.digest.in_(digests), LOOKUP.c.leaf == leaf))
+        forget(session, digests, leaf)
         start += _PAGE
     session.execute(delete(ENTRY).where(ENTRY.c.leaf == leaf))
     session.delete(row)
     session.flush()  # before the row that replaces it
+
+
+def _slot(status_list: int, status_index: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return STATUS.c.list == number(status_list, MAX_COUNT), STATUS.c.slot == number(status_index, MAX_COUNT)
 
 
 def _entries(session: Session, leaf: int, start: int, limit: int) -> list[bytes]:

@@ -1,48 +1,70 @@
-"""Opening the database, its transactions, and its errors as ours.
+"""Opening the database, its transactions, and its errors as ours; the same for SQLite and PostgreSQL.
 
-SQLite is what there is: write-ahead log with ``synchronous=FULL``, so that a transaction is on the disk once it is
-committed and readers never wait for the writer.  All that is particular to it stands here; entries and catalog are
-written for any database.  The file is readable by its owner only, and what is deleted is overwritten
-(``secure_delete``), since deleting is how a payload is erased.
+What differs stands in :mod:`ledger.store.sqlite` and :mod:`ledger.store.postgres`; entries and catalog are written for
+any database that is here.  No message ever holds a URL, a user or a password.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert, inspect, make_url, select, update
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+import psycopg
+from sqlalchemy import URL, Column, Connection, Engine, Table, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, TimeoutError
 from sqlmodel import Session
 
-from ledger.errors import BackendError, ConflictError, MalformedError
-from ledger.store.files import disk_errors
-from ledger.store.tables import METADATA, SCHEMA, STEPS, VERSION
-
-BUSY_SECONDS: Final = 10
-"""How long a transaction waits for another's before it fails with ``locked``."""
+from ledger.errors import BackendError, MalformedError
+from ledger.store import postgres, schema, sqlite
 
 MAX_NUMBER: Final = 2**63 - 1
+MAX_COUNT: Final = 2**31 - 1
 
-_CAUSES: Final = {
-    sqlite3.SQLITE_FULL: ("disk-full", "the disk is full"),
-    sqlite3.SQLITE_READONLY: ("read-only", "the database is read-only"),
-    sqlite3.SQLITE_PERM: ("read-only", "permission is denied"),
-    sqlite3.SQLITE_BUSY: ("locked", f"the database was locked for {BUSY_SECONDS} seconds"),
-    sqlite3.SQLITE_LOCKED: ("locked", "the database is locked"),
-    sqlite3.SQLITE_CANTOPEN: ("unavailable", "the file cannot be opened"),
-    sqlite3.SQLITE_IOERR: ("disk", "the disk failed"),
-    sqlite3.SQLITE_CORRUPT: ("corrupt", "the file is damaged"),
-    sqlite3.SQLITE_NOTADB: ("corrupt", "the file is no database"),
-}
+
+class _Database(Protocol):
+    """What there is of each kind of database."""
+
+    def connect(self, address: URL) -> Engine: ...
+    def begin_reading(self, session: Session) -> None: ...
+    def begin_writing(self, session: Session) -> None: ...
+    def cause_of(self, error: BaseException) -> tuple[str, str] | None: ...
+    def insert_many(self, session: Session, table: Table, rows: Sequence[tuple[Any, ...]]) -> None: ...
+    def insert_once(self, session: Session, table: Table, row: Mapping[str, Any]) -> bool: ...
+    def look_up(
+        self, session: Session, columns: Sequence[Column[Any]], digests: Sequence[bytes]
+    ) -> list[tuple[Any, ...]]: ...
+    def forget(self, session: Session, digests: Sequence[bytes], leaf: int) -> None: ...
+    def overwrite_deleted(self, engine: Engine) -> None: ...
+
+
+_DATABASES: Final[Mapping[str, _Database]] = {"sqlite": sqlite, "postgresql": postgres}
+
+
+def _of(bound: Engine | Session) -> _Database:
+    return _DATABASES[(bound.get_bind() if isinstance(bound, Session) else bound).dialect.name]
+
+
+def connect(url: str) -> Engine:
+    """Returns the engine of the database at `url`, whose tables were not looked at: ``sqlite:////folder/file``, in a
+    folder that exists, or ``postgresql://user@host/database``.
+
+    Raises:
+        MalformedError: not a URL of a database that can be used.
+        BackendError: the file cannot be opened.
+    """
+    try:
+        address = make_url(url)
+        database = _DATABASES[address.get_backend_name()]
+    except (ArgumentError, KeyError, ValueError) as e:
+        # Not shown: a URL may hold a password.
+        raise MalformedError("expected sqlite:////folder/file or postgresql://user@host/name", field="database") from e
+    return database.connect(address)
 
 
 def open_engine(url: str) -> Engine:
-    """Opens the database at `url` (``sqlite:////folder/file``), and makes it if it is not there; its folder must exist.
+    """Opens the database at `url` and makes its tables if there are none.
 
     One of an older version becomes one of this version, in one transaction.
 
@@ -51,83 +73,40 @@ def open_engine(url: str) -> Engine:
         ConflictError: ``schema``: the database is of another version, or of something else; nothing was changed.
         BackendError: it cannot be opened.
     """
+    engine = connect(url)
     try:
-        address = make_url(url)
-    except ArgumentError as e:
-        raise MalformedError("expected a URL like sqlite:////folder/file", field="database") from e
-    if address.get_backend_name() != "sqlite" or address.database in (None, "", ":memory:") or address.query:
-        # Not shown: a URL may hold a password.
-        raise MalformedError("expected sqlite:// and the path of a file, nothing else", field="database")
-    with disk_errors("database"):
-        os.close(os.open(str(address.database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    engine = create_engine(
-        address.set(drivername="sqlite+pysqlite"),
-        connect_args={"timeout": BUSY_SECONDS},
-        max_overflow=-1,  # each thread has one connection at most, so threads are the limit
-        hide_parameters=True,
-    )
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    try:
-        with writing(engine) as session:
-            _check_schema(session.connection())
+        prepare(engine)
     except BaseException:
         engine.dispose()
         raise
     return engine
 
 
-def _configure(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # else the driver begins transactions by itself, and late
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {setting}")
-    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        raise sqlite3.OperationalError("the file system has no write-ahead log")
+def prepare(engine: Engine) -> None:
+    """Makes the tables, or brings them to this version (:func:`ledger.store.schema.prepare`)."""
+    with writing(engine) as session:
+        schema.prepare(session.connection())
 
 
-def _begin(connection: Connection) -> None:
-    # A transaction that reads first and writes later could fail at once, whatever the time-out.
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-def _check_schema(connection: Connection) -> None:
-    names = inspect(connection).get_table_names()
-    if not names:
-        METADATA.create_all(connection)
-        connection.execute(insert(VERSION).values(version=SCHEMA))
-        return
-    if VERSION.name not in names:
-        raise ConflictError("the file holds a database of something else", code="schema", field="database")
-    found = list(connection.execute(select(VERSION.c.version)).scalars())
-    if len(found) == 1 and found[0] in STEPS:
-        for version in range(found[0], SCHEMA):
-            for statement in STEPS[version]:
-                connection.exec_driver_sql(statement)
-        connection.execute(update(VERSION).values(version=SCHEMA))
-        return
-    if found != [SCHEMA]:
-        newer = len(found) == 1 and found[0] > SCHEMA
-        raise ConflictError(
-            f"the database has schema {', '.join(map(str, found)) or 'unknown'}, this program {SCHEMA}"
-            + ("; a newer Trainmark wrote it" if newer else ""),
-            code="schema",
-            field="database",
-        )
+def migrate(engine: Engine, version: int) -> None:
+    """Brings the tables to `version`, up or down (:func:`ledger.store.schema.migrate`)."""
+    with writing(engine) as session:
+        schema.migrate(session.connection(), version)
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """A transaction that reads one state of the database."""
     with backend_errors(), Session(engine) as session:
+        _of(engine).begin_reading(session)
         yield session
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Session]:
+def writing(bind: Engine | Connection) -> Iterator[Session]:
     """A transaction that is alone in writing from its first step; durable when the block ends, undone if it raises."""
-    with backend_errors(), Session(engine) as session, session.begin():
-        session.connection(execution_options={"immediate": True})
+    with backend_errors(), Session(bind) as session, session.begin():
+        _of(session).begin_writing(session)
         yield session
 
 
@@ -137,43 +116,46 @@ def backend_errors() -> Iterator[None]:
     ``disk``, ``corrupt`` or ``backend``."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as e:
-        cause = e.orig if isinstance(e, DBAPIError) else e
-        number = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the rest says more than is of use here
-        code, words = _CAUSES.get(number, ("backend", type(cause).__name__))
+    except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as e:
+        code, words = _cause_of(e)
         raise BackendError(words, code=code, field="database") from e
 
 
-def insert_many(session: Session, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
-    """Inserts rows whose values are in the order of the table's columns: the driver's own bulk insert."""
+def _cause_of(error: Exception) -> tuple[str, str]:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(cause, TimeoutError):
+        return "unavailable", "no connection became free"
+    known = next((known for each in _DATABASES.values() if (known := each.cause_of(cause))), None)
+    return known or ("backend", type(cause).__name__)
+
+
+def insert_many(session: Session, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Inserts rows whose values are in the order of the table's columns, in bulk."""
     if rows:
-        marks = ", ".join("?" * len(table.columns))
-        session.connection().exec_driver_sql(f"INSERT INTO {table.name} VALUES ({marks})", list(rows))
+        _of(session).insert_many(session, table, rows)
 
 
 def insert_once(session: Session, table: Table, row: Mapping[str, Any]) -> bool:
     """Inserts a row; returns False, and changes nothing, if its key is there."""
-    result = session.connection().execute(sqlite_insert(table).values(**row).on_conflict_do_nothing())
-    return result.rowcount == 1
+    return _of(session).insert_once(session, table, row)
+
+
+def look_up(session: Session, columns: Sequence[Column[Any]], digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
+    """Returns columns of the rows whose first of these columns is one of sorted digests, in no order."""
+    return _of(session).look_up(session, columns, digests)
+
+
+def forget(session: Session, digests: Sequence[bytes], leaf: int) -> None:
+    """Deletes the look-up rows that a leaf has under sorted digests."""
+    _of(session).forget(session, digests, leaf)
 
 
 def overwrite_deleted(engine: Engine) -> None:
-    """Empties the write-ahead log, which still holds what was deleted from the database.
-
-    If a reader is in the way it is left as it is, until the next call or until the last connection is closed.
-    """
+    """Makes what was deleted disappear from the database's files, as far as it can (see each kind of database)."""
     with backend_errors():
-        connection = engine.raw_connection()
-        try:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA busy_timeout=100")  # meanwhile nobody can write
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-            cursor.close()
-        finally:
-            connection.close()
+        _of(engine).overwrite_deleted(engine)
 
 
-def number(value: int) -> int:
+def number(value: int, most: int = MAX_NUMBER) -> int:
     """Returns `value` as the database can compare it: what is out of range becomes a number no row has."""
-    return max(-1, min(value, MAX_NUMBER))
+    return max(-1, min(value, most))

@@ -1,17 +1,15 @@
 """The log's leaves, head and staged tiles in a database: ``EntryStore`` (docs/format.md, section 4).
 
-One process writes, held to it by a locked file (flock) that the system frees with the process.  The lock guards
+One process writes, held to it by locks that are free once it is dead (:mod:`ledger.store.locks`).  They guard
 sequencing as a whole, tiles and signing included; each commit is besides a transaction that compares the size, so that
 not even a broken lock forks the log.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +19,8 @@ from sqlmodel import Session
 from ledger.encoding import sha256
 from ledger.ports import Head
 from ledger.store import rules
-from ledger.store.engine import insert_many, reading, writing
-from ledger.store.files import disk_errors
+from ledger.store.engine import insert_many, look_up, reading, writing
+from ledger.store.locks import FileLock, SessionLock, wait_for
 from ledger.store.tables import HEAD, LEAF, STAGED
 from ledger.tiles import WIDTH, Tile
 
@@ -32,13 +30,24 @@ _PAGE: Final = 4 * WIDTH
 class SqlEntryStore:
     """``EntryStore`` on a database opened by ``open_engine``; the engine may be shared.
 
-    With `lock_path` it is opened for writing.  Without, for reading beside a writer, and ``commit`` and ``published``
-    raise RefusedError (``not-writer``), as they do after ``close``.
+    With `lock_path` it is opened for writing; it waits up to `patience` seconds for another writer to end.  Without, it
+    is for reading beside a writer, and ``commit`` and ``published`` raise RefusedError (``not-writer``), as they do
+    after ``close``, and once the connection that holds a database's lock is lost.  Opening it reads no table.
     """
 
-    def __init__(self, engine: Engine, lock_path: Path | None) -> None:
+    def __init__(self, engine: Engine, lock_path: Path | None, patience: float = 0.0) -> None:
         self._engine = engine
-        self._lock = WriterLock(lock_path) if lock_path else None
+        self._file = self._session = None
+        if lock_path is None:
+            return
+        deadline = time.monotonic() + patience
+        self._file = wait_for(lambda: FileLock(lock_path), deadline)
+        if engine.dialect.name == "postgresql":
+            try:
+                self._session = wait_for(lambda: SessionLock(engine), deadline)
+            except BaseException:
+                self._file.release()
+                raise
 
     def head(self) -> Head | None:
         with reading(self._engine) as session:
@@ -46,8 +55,7 @@ class SqlEntryStore:
 
     def commit(self, old_size: int, head: Head, leaves: Sequence[bytes], tiles: Sequence[tuple[Tile, bytes]]) -> None:
         rules.check_append(old_size, head, leaves)
-        self._check_writer()
-        with writing(self._engine) as session:
+        with self._writing() as session:
             found = _head(session)
             size = found.size if found else 0
             if size != old_size:
@@ -62,8 +70,7 @@ class SqlEntryStore:
             return sorted(_staged(session).items())
 
     def published(self) -> None:
-        self._check_writer()
-        with writing(self._engine) as session:
+        with self._writing() as session:
             session.execute(delete(STAGED))
 
     def leaf(self, index: int) -> bytes:
@@ -83,19 +90,31 @@ class SqlEntryStore:
             yield from page
 
     def index_of(self, digest: bytes) -> int | None:
-        wanted = select(LEAF.c.number).where(LEAF.c.digest == digest).order_by(LEAF.c.number).limit(1)
+        # Not the first in order: PostgreSQL may walk through all leaves in that order, as if one were soon found.
+        wanted = select(LEAF.c.number).where(LEAF.c.digest == digest)
         with reading(self._engine) as session:
-            found: int | None = session.execute(wanted).scalar()
-            return found
+            return min(session.execute(wanted).scalars(), default=None)
+
+    def indices_of(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        rules.check_find(digests)
+        found: dict[bytes, int] = {}
+        with reading(self._engine) as session:
+            for digest, index in look_up(session, [LEAF.c.digest, LEAF.c.number], sorted(set(digests))):
+                found[digest] = min(index, found.get(digest, index))
+        return found
 
     def close(self) -> None:
-        if self._lock:
-            self._lock.release()
+        for lock in (self._session, self._file):
+            if lock:
+                lock.release()
         self._engine.dispose()
 
-    def _check_writer(self) -> None:
-        if self._lock is None or not self._lock.held:
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        if self._file is None or not self._file.held:
             raise rules.not_writer()
+        with self._session.writing() if self._session else writing(self._engine) as session:
+            yield session
 
 
 def _head(session: Session) -> Head | None:
@@ -118,52 +137,3 @@ def _stage(session: Session, tiles: Sequence[tuple[Tile, bytes]]) -> None:
         elif staged[tile] != data:
             raise rules.tile_conflict(tile)
     insert_many(session, STAGED, new)
-
-
-class WriterLock:
-    """A locked file that names its holder; a program that dies, however, lets it go.
-
-    The file itself stays: removing it would let two processes lock two files of one name.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Takes the lock.
-
-        Raises:
-            ConflictError: ``second-writer``: it is held, by this process or another.
-        """
-        with disk_errors(str(path)):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.ftruncate(self._fd, 0)
-                os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
-            except BlockingIOError:
-                found = os.pread(self._fd, 32, 0).strip()
-                os.close(self._fd)
-                holder = f"process {int(found)}" if found.isdigit() else "another process"
-                raise rules.second_writer(holder) from None
-            except BaseException:
-                os.close(self._fd)
-                raise
-        self.held = True
-        _LOCKS.add(self)
-
-    def release(self) -> None:
-        """Lets the lock go; may be called twice."""
-        if self.held:
-            self.held = False
-            os.close(self._fd)
-
-
-_LOCKS: Final[weakref.WeakSet[WriterLock]] = weakref.WeakSet()
-
-
-def _release_in_child() -> None:
-    # A forked child shares its parent's lock and would keep it beyond the parent's death.
-    for lock in list(_LOCKS):
-        with suppress(OSError):
-            lock.release()
-
-
-os.register_at_fork(after_in_child=_release_in_child)

@@ -74,6 +74,10 @@ class MemoryEntryStore:
     def index_of(self, digest: bytes) -> int | None:
         return self._log.first.get(digest)
 
+    def indices_of(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        rules.check_find(digests)
+        return {digest: self._log.first[digest] for digest in digests if digest in self._log.first}
+
     def close(self) -> None:
         if self._log.writer is self:
             self._log.writer = None

@@ -127,6 +127,11 @@ def not_writer() -> RefusedError:
     return RefusedError("the log was opened for reading only, or is closed", code="not-writer")
 
 
+def lock_lost() -> RefusedError:
+    """The connection that held the lock of the log's one writer was lost; another may be writing by now."""
+    return RefusedError("the connection that made this the log's writer was lost", code="not-writer")
+
+
 def corrupt_blob(digest: bytes) -> BackendError:
     """The bytes under a digest are not those that were stored."""
     return BackendError(f"the bytes of sha256:{digest.hex()} have changed", code="corrupt", field="blob")

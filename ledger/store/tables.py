@@ -2,7 +2,7 @@
 
 SQLModel classes where rows are few and each is a record of :mod:`ledger.ports`; plain tables where there is a row for
 each leaf or file, which are written and read in bulk and never become objects.  Times are UTC seconds since 1970,
-digests raw bytes.  A change here needs a new ``SCHEMA`` and a step that leads to it.
+digests raw bytes.  A change here needs a migration that leads to it (:mod:`ledger.store.schema`).
 """
 
 from __future__ import annotations
@@ -23,22 +23,6 @@ from sqlalchemy import (
 )
 from sqlmodel import JSON, Field, SQLModel
 
-SCHEMA: Final = 2
-"""The version of all that is defined here; stored in the database."""
-
-STEPS: Final = {
-    1: (
-        # Bearer tokens name their key now.  Those there are do not, and are forgotten: they live ten minutes.
-        "DROP TABLE access",
-        "CREATE TABLE access (token_digest BLOB NOT NULL, subject VARCHAR NOT NULL, key VARCHAR NOT NULL, "
-        "scopes JSON NOT NULL, expires_at BIGINT NOT NULL, CONSTRAINT pk_access PRIMARY KEY (token_digest))",
-        "CREATE INDEX ix_access_expires_at ON access (expires_at)",
-        "CREATE INDEX ix_manifest_by_leaf ON manifest (by, leaf)",
-    ),
-}
-"""What makes a database of version n one of version n + 1, in SQLite's words of that time: later changes of the tables
-here do not change a step."""
-
 METADATA: Final = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -50,8 +34,6 @@ METADATA: Final = MetaData(
 
 # SQLite keeps a table in the order of a single key only if that is declared INTEGER.
 _NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
-
-VERSION: Final = Table("schema_version", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
 
 # The log.
 
@@ -196,3 +178,6 @@ ONCE: Final = Table(
     Column("expires_at", BigInteger, nullable=False, index=True),
     sqlite_with_rowid=False,
 )
+
+ERASABLE: Final = (LOOKUP, ENTRY, METADATA.tables["manifest"], METADATA.tables["license"])
+"""What is deleted when a payload is erased, and when all is made anew of leaves and blobs."""

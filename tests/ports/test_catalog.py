@@ -1,4 +1,4 @@
-"""Rules of the Catalog port, on the in-memory reference and on SQLite."""
+"""Rules of the Catalog port, on the in-memory reference, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ from ledger.ports import Access, AnchorRow, Catalog, ManifestRecord, Match, Toke
 from ledger.store.catalog import SqlCatalog
 from ledger.store.engine import open_engine
 from ledger.store.memory import MemoryCatalog
+from tests.support.postgres import Cluster
 
 Open = Callable[[], Catalog]
 """Opens one catalog again and again, as another process would."""
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def open_catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     if request.param == "memory":
         catalog = MemoryCatalog()
         yield lambda: catalog
         return
+    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    if request.param == "postgres":
+        server: Cluster = request.getfixturevalue("postgres")
+        url = server.url(server.new_database())
     opened: list[SqlCatalog] = []
 
     def open_sql() -> Catalog:
-        opened.append(SqlCatalog(open_engine(f"sqlite:///{tmp_path / 'catalog.db'}")))
+        opened.append(SqlCatalog(open_engine(url)))
         return opened[-1]
 
     yield open_sql

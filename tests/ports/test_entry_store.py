@@ -1,4 +1,4 @@
-"""Rules of the EntryStore port, on the in-memory reference and on SQLite."""
+"""Rules of the EntryStore port, on the in-memory reference, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import pytest
 
 from ledger.encoding import sha256
 from ledger.errors import BackendError, ConflictError, NotFoundError, RefusedError
-from ledger.ports import EntryStore, Head
+from ledger.ports import MAX_DIGESTS, EntryStore, Head
 from ledger.store.engine import open_engine
-from ledger.store.entries import SqlEntryStore, WriterLock
+from ledger.store.entries import SqlEntryStore
+from ledger.store.locks import FileLock
 from ledger.store.memory import MemoryEntryStore, MemoryLog
 from ledger.tiles import ENTRIES, Tile
 from tests.support import ROOT
+from tests.support.postgres import Cluster
 
 
 class Open(Protocol):
@@ -37,12 +39,13 @@ class OpenMemory:
 
 
 class OpenSql:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
         self.folder = folder
         self.opened: list[SqlEntryStore] = []
 
     def __call__(self, *, writing: bool = True) -> EntryStore:
-        engine = open_engine(f"sqlite:///{self.folder / 'log.db'}")
+        engine = open_engine(self.url)
         try:
             store = SqlEntryStore(engine, self.folder / "log.lock" if writing else None)
         except BaseException:
@@ -53,19 +56,31 @@ class OpenSql:
 
 
 @pytest.fixture
-def open_sql(tmp_path: Path) -> Iterator[OpenSql]:
-    opener = OpenSql(tmp_path)
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'log.db'}"
+
+
+@pytest.fixture
+def open_sql(url: str, tmp_path: Path) -> Iterator[OpenSql]:
+    opener = OpenSql(url, tmp_path)
     yield opener
     for store in opener.opened:
         store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def open_store(request: pytest.FixtureRequest) -> Open:
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     if request.param == "memory":
-        return OpenMemory()
-    opener: OpenSql = request.getfixturevalue("open_sql")
-    return opener
+        yield OpenMemory()
+        return
+    if request.param == "sqlite":
+        yield request.getfixturevalue("open_sql")
+        return
+    server: Cluster = request.getfixturevalue("postgres")
+    opener = OpenSql(server.url(server.new_database()), tmp_path)
+    yield opener
+    for store in opener.opened:
+        store.close()
 
 
 def head(size: int, note: str = "note") -> Head:
@@ -220,6 +235,18 @@ def test_leaves_are_any_bytes_and_the_first_of_two_equal_ones_is_found(open_stor
     assert [store.index_of(sha256(leaf)) for leaf in data] == [0, 1, 2, 3, 2, 5]
 
 
+def test_many_leaves_are_looked_up_at_once(open_store: Open) -> None:
+    store = open_store()
+    assert store.indices_of([sha256(leaf(0))]) == store.indices_of([]) == {}
+    store.commit(0, head(300), [*leaves(0, 299), leaf(7)], [])
+    asked = [sha256(leaf(number)) for number in (298, 7, 400, 0, 7)]
+    assert store.indices_of(asked) == {asked[0]: 298, asked[1]: 7, asked[3]: 0}
+    most = [sha256(leaf(number)) for number in range(MAX_DIGESTS)]
+    assert store.indices_of(most) == {digest: number for number, digest in enumerate(most[:299])}
+    with pytest.raises(ValueError, match="at most"):
+        store.indices_of([*most, b"x"])
+
+
 def test_a_second_writer_is_refused_and_told_who_holds_the_log(open_store: Open) -> None:
     first = open_store()
     with pytest.raises(ConflictError, match=f"process {os.getpid()}") as caught:
@@ -286,8 +313,8 @@ def test_two_writers_with_two_locks_cannot_fork_the_log(open_sql: OpenSql, tmp_p
 def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     # The process has a child of its own, which it leaves behind: that one must not keep the lock.
     program = (
-        "import os, sys, time; from pathlib import Path; from ledger.store.entries import WriterLock\n"
-        "lock = WriterLock(Path(sys.argv[1]))\n"
+        "import os, sys, time; from pathlib import Path; from ledger.store.locks import FileLock\n"
+        "lock = FileLock(Path(sys.argv[1]))\n"
         "if not os.fork(): print(os.getpid(), flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -298,10 +325,10 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
         child = int(process.stdout.readline())
         try:
             with pytest.raises(ConflictError, match=f"process {process.pid};"):
-                WriterLock(path)
+                FileLock(path)
             process.kill()
             process.wait(10)
-            WriterLock(path).release()
+            FileLock(path).release()
             os.kill(child, 0)  # it was alive all the time
         finally:
             process.kill()
@@ -310,13 +337,13 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
 
 def test_a_lock_that_names_nobody(tmp_path: Path) -> None:
     path = tmp_path / "log.lock"
-    lock = WriterLock(path)
+    lock = FileLock(path)
     path.write_text("")
     with pytest.raises(ConflictError, match="another process"):
-        WriterLock(path)
+        FileLock(path)
     lock.release()
 
 
 def test_a_lock_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="No such file"):
-        WriterLock(tmp_path / "none" / "log.lock")
+        FileLock(tmp_path / "none" / "log.lock")
