@@ -119,9 +119,9 @@ class Cluster:
 
 
 def _as_user() -> list[str]:
-    if os.geteuid() != 0:
-        return []
-    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "env", "HOME=/"]
+    """Returns the words to run a program by: as a user who may, and for no longer than whoever runs the tests."""
+    user = [f"--reuid={USER}", f"--regid={USER}", "--init-groups"] if os.geteuid() == 0 else []
+    return ["setpriv", *user, "--pdeathsig", "INT", "env", "HOME=/"]
 
 
 @contextlib.contextmanager
@@ -132,7 +132,7 @@ def cluster(settings: Sequence[str] = ("fsync=off",), mount: str | None = None) 
     """
     program("postgres")
     # Not below pytest's own folder, which only the user who runs the tests may enter; a socket's path has to be short.
-    with tempfile.TemporaryDirectory(prefix="trainmark-pg-") as name:
+    with tempfile.TemporaryDirectory(prefix="trainmark-pg-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o700)
         if os.geteuid() == 0:
