@@ -140,6 +140,7 @@ def test_a_registry_and_its_witnesses(tmp_path: Path) -> None:
         assert failed.value.code == "quorum"
         answer = httpx.get(f"{server.url}/healthz")
         assert (answer.status_code, answer.json()["code"]) == (503, "quorum")
+        assert "w1 cannot be asked" in answer.json()["detail"]
         assert client.checkpoint() == shown == (folder / "log" / "checkpoint").read_bytes()
         assert verify_proof(client.proof(library.digest()), trust).witnesses == ("w0", "w1")
         witnesses[1].start()
@@ -216,6 +217,9 @@ def test_a_killed_witness_never_cosigns_two_histories(tmp_path: Path) -> None:
             assert len(cosigned[n]) == 1, f"seed {SEED}, round {n}: {cosigned[n]}"
     finally:
         witness.kill()
+    told_to_the_operator = witness.output.read_text()
+    assert "refused to cosign: " in told_to_the_operator
+    assert "log0.example\n5\n" in told_to_the_operator  # with the checkpoint, which the log's own key signed
     print(f"seed {SEED}: {unanswered} of {KILLS} times it had written down what nobody had an answer for")
 
 
