@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "ledger.cli.checking:check",
     "show": "ledger.cli.showing:show",
     "review": "ledger.cli.reviewing:review",
+    "log": "ledger.cli.log:log",
     "serve": "ledger.cli.serving:serve",
     "demo": "ledger.cli.demo:demo",
 }

@@ -1,0 +1,13 @@
+"""``trainmark log …``: the log as a whole, for auditors and operators; one module for each command."""
+
+from __future__ import annotations
+
+from ledger.cli import LazyGroup
+
+log = LazyGroup(
+    "log",
+    lazy={
+        "audit": "ledger.cli.auditing:audit_command",
+    },
+    help="The log as a whole: for auditors and operators.",
+)
