@@ -67,13 +67,12 @@ def load_json(data: bytes, field: str, max_bytes: int, max_depth: int = MAX_DEPT
     """
     if len(data) > max_bytes:
         raise MalformedError(f"at most {max_bytes} bytes are allowed, found {len(data)}", field=field)
-    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
-    for _ in range(max_depth):
-        if not brackets:
-            break
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    if brackets:
-        raise MalformedError(f"not JSON, or nested deeper than {max_depth} levels", field=field)
+    if data.count(b"{") + data.count(b"[") > max_depth:  # else it cannot be deeper, in strings or not
+        brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+        for _ in range(max_depth):
+            brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if brackets:
+            raise MalformedError(f"not JSON, or nested deeper than {max_depth} levels", field=field)
     try:
         return json.loads(data.decode("utf-8"))
     except ValueError as e:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -93,7 +92,7 @@ def _check(value: object, field: str, depth: int, max_depth: int, max_text: int)
         for key, item in value.items():
             if not isinstance(key, str) or not key.isascii():
                 raise MalformedError(f"keys are ASCII, found {shown(key)}", field=field)
-            if type(item) is str and len(item) <= max_text and item.isascii():
+            if item is None or (type(item) is str and len(item) <= max_text and item.isascii()):
                 continue  # what most values are; ASCII is NFC, and assigned
             _check(item, f"{field}.{key[:40]}" if field else key[:40], depth + 1, max_depth, max_text)
     elif isinstance(value, float) or (isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER):
