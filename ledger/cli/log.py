@@ -8,6 +8,7 @@ log = LazyGroup(
     "log",
     lazy={
         "audit": "ledger.cli.auditing:audit_command",
+        "fsck": "ledger.cli.fsck:fsck_command",
     },
     help="The log as a whole: for auditors and operators.",
 )
