@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -319,6 +319,31 @@ def test_a_log_changed_throughout_and_not_signed_again(case: Case) -> None:
     assert case.refused().code == "tile"
 
 
+class TwoFaced:
+    """A log that shows each tile truly the first time it is asked, and another one after that."""
+
+    def __init__(self, true: Path, other: Path) -> None:
+        self._true, self._other, self._shown = LogFolder(true), LogFolder(other), set[Tile]()
+
+    def checkpoint(self) -> bytes:
+        return self._true.checkpoint()
+
+    def tile(self, tile: Tile) -> bytes:
+        shown = self._true if tile.level == 0 and tile not in self._shown else self._other
+        self._shown.add(tile)
+        return shown.tile(tile)
+
+
+def test_a_server_that_answers_otherwise_the_second_time(case: Case) -> None:
+    case.publish(leaves(5))
+    other = Case(case.log.parent / "other", case.state)
+    other.publish(replaced(leaves(5), 4))
+    case.state.mkdir()
+    with pytest.raises(VerificationError) as refused:
+        audit(TwoFaced(case.log, other.log), TRUST, AuditFolder(case.state))
+    assert refused.value.code == "root"
+
+
 # -- the note
 
 
@@ -470,6 +495,26 @@ def test_a_copy_that_was_changed_is_not_believed(case: Case) -> None:
     assert case.audit().since == 600
 
 
+def test_a_copy_and_its_root_changed_alike_are_not_believed(case: Case) -> None:
+    case.publish(leaves(300))
+    case.audit()
+    other = replaced(leaves(300), 7)
+    tree = write_log(case.state / "log", other, note(leaves(300)))
+    seen = AuditFolder(case.state).load()
+    (case.state / "state.json").write_bytes(format_seen(replace(seen, root=tree.root())))
+    assert case.refused().code == "audit-state"  # not the log's fault
+
+
+def test_a_damaged_copy_refutes_no_log(case: Case) -> None:
+    case.publish(leaves(600))
+    case.audit()
+    flip(case.state / "log/tile/1/000.p/2")
+    case.rewrite(leaves(513))
+    assert (case.refused().code, case.evidence) == ("audit-state", [])
+    (case.state / "log/tile/1/000.p/2").unlink()
+    assert (case.refused().code, case.evidence) == ("audit-state", [])
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -494,6 +539,8 @@ def test_the_state_is_read_as_it_was_written() -> None:
     seen = Seen(note(leaves(5)), 7, bytes(32), (1, 6))
     assert parse_seen(format_seen(seen)) == seen
     assert parse_seen(format_seen(Seen())) == Seen()
+    with pytest.raises(MalformedError, match="fewer leaves were read than the checkpoint covers"):
+        parse_seen(format_seen(Seen(note(leaves(5)), 4)))
 
 
 # -- watching
