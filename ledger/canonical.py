@@ -27,6 +27,7 @@ MAX_DEPTH: Final = 8
 # Possessive, and an open string ends with the text: else each of its quotes would begin another try of the rest.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_CONTAINERS = (dict, list, tuple, Mapping)  # in this order: asking whether something is a Mapping is slow
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -67,11 +68,12 @@ def load_json(data: bytes, field: str, max_bytes: int, max_depth: int = MAX_DEPT
     """
     if len(data) > max_bytes:
         raise MalformedError(f"at most {max_bytes} bytes are allowed, found {len(data)}", field=field)
-    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
-    for _ in range(max_depth):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    if brackets:
-        raise MalformedError(f"not JSON, or nested deeper than {max_depth} levels", field=field)
+    if data.count(b"{") + data.count(b"[") > max_depth:  # else it cannot be deeper, in strings or not
+        brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+        for _ in range(max_depth):
+            brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if brackets:
+            raise MalformedError(f"not JSON, or nested deeper than {max_depth} levels", field=field)
     try:
         return json.loads(data.decode("utf-8"))
     except ValueError as e:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -81,17 +83,19 @@ def load_json(data: bytes, field: str, max_bytes: int, max_depth: int = MAX_DEPT
 def _check(value: object, field: str, depth: int, max_depth: int, max_text: int) -> None:
     if isinstance(value, str):
         text_rules.normal(value, field, max_text)
-    elif isinstance(value, Mapping | list | tuple):
+    elif isinstance(value, _CONTAINERS):
         if depth >= max_depth:
             raise MalformedError(f"nested deeper than {max_depth} levels", field=field)
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                if not isinstance(key, str) or not key.isascii():
-                    raise MalformedError(f"keys are ASCII, found {shown(key)}", field=field)
-                _check(item, f"{field}.{key[:40]}" if field else key[:40], depth + 1, max_depth, max_text)
-        else:
+        if isinstance(value, list | tuple):
             for item in value:
                 _check(item, field, depth + 1, max_depth, max_text)
+            return
+        for key, item in value.items():
+            if not isinstance(key, str) or not key.isascii():
+                raise MalformedError(f"keys are ASCII, found {shown(key)}", field=field)
+            if item is None or (type(item) is str and len(item) <= max_text and item.isascii()):
+                continue  # what most values are; ASCII is NFC, and assigned
+            _check(item, f"{field}.{key[:40]}" if field else key[:40], depth + 1, max_depth, max_text)
     elif isinstance(value, float) or (isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER):
         raise MalformedError(f"numbers are whole and within 2^53-1, found {shown(value)}", field=field)
     elif value is not None and not isinstance(value, int):

@@ -220,11 +220,29 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         if proof or old_root != expected:
             raise VerificationError("equal or empty trees take no proof and must have that root", code="consistency")
         return
+    whole = old & (old - 1) == 0  # then the smaller root is itself the node that the proof begins with
+    if prefix_roots(old, new, [old_root, *proof] if whole else proof) != (old_root, new_root):
+        raise VerificationError("the proof leads to other roots", code="consistency")
+
+
+def prefix_path(old: int, new: int, node: NodeOf) -> list[bytes]:
+    """Returns what shows the root that the tree of `new` leaves has at `old`, 0 < old < new, by ``prefix_roots``: the
+    consistency proof, with its first node also where `old` is a power of two and the proof leaves it out."""
+    whole = old & (old - 1) == 0
+    return ([root_at(old, node)] if whole else []) + consistency_proof(old, new, node)
+
+
+def prefix_roots(old: int, new: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Returns the roots of `old` and of `new` leaves, 0 < old < new, of the one tree that `path` is of.
+
+    Raises:
+        VerificationError: ``consistency``: a path of another length.
+    """
     level = (old & -old).bit_length() - 1
     index, last = (old - 1) >> level, (new - 1) >> level
-    hashes = iter(proof)
+    hashes = iter(path)
     try:
-        first = second = next(hashes) if index else old_root
+        first = second = next(hashes)
         while last:
             if index & 1:
                 left = next(hashes)
@@ -237,5 +255,4 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         raise VerificationError("the consistency proof is too short", code="consistency") from None
     if next(hashes, None) is not None:
         raise VerificationError("the consistency proof is too long", code="consistency")
-    if first != old_root or second != new_root:
-        raise VerificationError("the proof leads to other roots", code="consistency")
+    return first, second

@@ -49,6 +49,7 @@ RECORD_KINDS: Final = ("agreement", "audit", "statement", "usage", "gate", "labe
 
 _TYPE = text.Form(re.compile(r"[a-z][a-z0-9-]*"), "small letters, digits and -, the first a letter")
 _ENVELOPE = ("type", "v", "by", "key", "log", "known_block", "body", "sig")
+_SIG = b',"sig":"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +380,7 @@ def parse_statement(data: bytes, field: str = "statement") -> Statement:
     Raises:
         MalformedError: too long, not canonical, another set of keys, or a body that is not of its type.
     """
-    return read_statement(parse(data, field, MAX_STATEMENT_BYTES), field)
+    return _read(as_object(parse(data, field, MAX_STATEMENT_BYTES), field, _ENVELOPE), data, field)
 
 
 def read_statement(value: Json, field: str = "statement") -> Statement:
@@ -388,12 +389,21 @@ def read_statement(value: Json, field: str = "statement") -> Statement:
     data = canonical(o)
     if len(data) > MAX_STATEMENT_BYTES:
         raise MalformedError(f"at most {MAX_STATEMENT_BYTES} bytes are allowed, found {len(data)}", field=field)
+    return _read(o, data, field)
+
+
+def _read(o: Object, data: bytes, field: str) -> Statement:
+    """Reads the envelope `o`, whose canonical bytes are `data`."""
     kind = text.identifier(as_text(o["type"], f"{field}.type"), f"{field}.type", _TYPE, 32)
     version = as_int(o["v"], f"{field}.v", 1)
     known = version == VERSION and kind in _BODIES
     log = None if o["log"] is None else check_origin(as_text(o["log"], f"{field}.log"), f"{field}.log")
     if log is None and kind != "manifest":
         raise MalformedError("only a manifest may be signed for no log", field=f"{field}.log")
+    sig = b64url_decode(o["sig"], f"{field}.sig", SIGNATURE_BYTES)
+    # Only `type`, a name, and `v`, a number, come after it: no string there can look like the key.
+    at = data.rindex(_SIG)
+    signed = data[:at] + data[data.index(b'"', at + len(_SIG)) + 1 :]
     return Statement(
         kind,
         as_did(o["by"], f"{field}.by"),
@@ -401,9 +411,9 @@ def read_statement(value: Json, field: str = "statement") -> Statement:
         log,
         optional(o["known_block"], _known_block, f"{field}.known_block"),
         _BODIES[kind](o["body"]) if known else UnknownBody(),
-        b64url_decode(o["sig"], f"{field}.sig", SIGNATURE_BYTES),
+        sig,
         data,
-        canonical({k: v for k, v in o.items() if k != "sig"}),
+        signed,
     )
 
 

@@ -149,6 +149,15 @@ def test_an_import_inside_a_function_breaks_the_layers(copied: Path) -> None:
     assert "ledger.ports is not allowed to import ledger.cli" in result.stdout
 
 
+@pytest.mark.parametrize("writers", ["ledger.registry.log", "ledger.sequencer", "ledger.store.files"])
+def test_the_auditor_shares_nothing_with_the_writer(copied: Path, writers: str) -> None:
+    frontier = copied / "ledger" / "audit" / "frontier.py"
+    frontier.write_text(frontier.read_text() + f"\nimport {writers}\n")
+    result = lint_imports(copied)
+    assert result.returncode == 1
+    assert f"ledger.audit is not allowed to import {'.'.join(writers.split('.')[:2])}" in result.stdout
+
+
 def test_pure_modules_are_pure() -> None:
     found = {
         str(file.relative_to(ROOT)): impurities(file.read_text())

@@ -12,6 +12,7 @@ KINDS: Final = {
     "token/v1": "a token",
     "attribution/v1": "an attribution manifest",
     "manifest/v1": "a dataset manifest",
+    "fork/v1": "evidence of a fork",
     "trust/v1": "a trust file",
     "creator/v1": "a creator's profile",
 }

@@ -1,13 +1,15 @@
-"""``trainmark log …``: the group of what looks after logs; each command lives in a module of its own."""
+"""``trainmark log …``: the log as a whole, for auditors, operators and witnesses; one module for each command."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from ledger.cli import LazyGroup
 
-COMMANDS: Final = {
-    "witness": "ledger.cli.witnessing:witness",
-}
-
-log = LazyGroup("log", lazy=COMMANDS, help="Look after logs.")
+log = LazyGroup(
+    "log",
+    lazy={
+        "audit": "ledger.cli.auditing:audit_command",
+        "fsck": "ledger.cli.fsck:fsck_command",
+        "witness": "ledger.cli.witnessing:witness",
+    },
+    help="The log as a whole: for auditors, operators and witnesses.",
+)

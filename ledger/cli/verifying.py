@@ -25,6 +25,7 @@ from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
 from ledger.trust import CLASSES, Trust
 
 if TYPE_CHECKING:
+    from ledger.fork import ForkResult
     from ledger.tokens.bundle import TokenResult
 
 MAX_BUNDLE_BYTES = 256 * 1024 * 1024
@@ -34,6 +35,7 @@ _OPTIONS = {
     "token/v1": ("--files", "--block-hash"),
     "attribution/v1": ("--file",),
     "manifest/v1": (),
+    "fork/v1": (),
 }
 REQUIREMENTS = ("anchor", *(f"anchor={name}" for name in CLASSES), "snapshot")
 
@@ -71,7 +73,7 @@ def verify(
     trust_path: Path,
     as_json: bool,
 ) -> int:
-    """Verify FILE: a proof, a token, an attribution manifest or a dataset manifest.  No server, no network."""
+    """Verify FILE: a proof, a token, an attribution or dataset manifest, evidence of a fork.  No network is used."""
     data = read_file(file, MAX_MANIFEST_BYTES, "file")
     kind = expect(data, "file", *_OPTIONS)
     given = {"--file": picture, "--files": files_path, "--block-hash": block_hashes, "--log": log_path}
@@ -92,6 +94,8 @@ def verify(
             trust = with_blocks(load_trust(trust_path), block_hashes)
             token = verify_bundle(data, trust, int(time.time()), files_path, block_hashes, as_json)
             return _required(requirements, token.anchors, token.leaf)
+        case "fork/v1":
+            verify_evidence(data, load_trust(trust_path), as_json)
         case "attribution/v1":
             attribution = parse_attribution(data)
             signers = _signers(attribution.statements)
@@ -251,6 +255,25 @@ def verify_bundle(
     compare_blocks(result.anchors, block_hashes)
     emit(as_json, {"verified": True, **result.value()}, token_lines(result))
     return result
+
+
+def verify_evidence(data: bytes, trust: Trust, as_json: bool) -> None:
+    """Verifies evidence of a fork and prints what it shows."""
+    from ledger.fork import verify_fork
+
+    result = verify_fork(data, trust.policy)
+    emit(as_json, {"verified": True, **result.value()}, fork_lines(result))
+
+
+def fork_lines(result: ForkResult) -> list[str]:
+    """Returns verified evidence of a fork in lines for people."""
+    return [
+        f"verified: {result.origin} forked its log",
+        f"  {result.first.size:>12} leaves, root {result.first.root.hex()}, signed by {result.keys[0]}",
+        f"  {result.second.size:>12} leaves, root {result.second.root.hex()}, signed by {result.keys[1]}",
+        *_listed("proved", [result.sentence]),
+        *_listed("not checked", ["which of the two is what happened", "when each was signed, and who was shown which"]),
+    ]
 
 
 def token_lines(result: TokenResult) -> list[str]:

@@ -105,7 +105,7 @@ def rebuild(leaves: Iterable[ManifestState], blobs: BlobStore, catalog: Catalog,
     Reads all blobs once to find which array of entries belongs to which header: only the log and the blobs are needed.
     It does so only for a header that the leaf's own party stored: anybody may log the digest of somebody else's blob.
     """
-    headers = [(leaf, header) for leaf in leaves if (header := _own_header(leaf, blobs)) is not None]
+    headers = [(leaf, header) for leaf in leaves if (header := own_header(leaf, blobs)) is not None]
     if not headers:
         return []
     roots = _entries_by_root(blobs)
@@ -122,7 +122,7 @@ def rebuild(leaves: Iterable[ManifestState], blobs: BlobStore, catalog: Catalog,
     return entered
 
 
-def _own_header(leaf: ManifestState, blobs: BlobStore) -> Header | None:
+def own_header(leaf: ManifestState, blobs: BlobStore) -> Header | None:
     """Returns the header that a manifest leaf names, if it is stored and is of the party that logged it."""
     try:
         header = read_header(parse(blobs.get(leaf.manifest), "header", MAX_HEADER_BYTES))

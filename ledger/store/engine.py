@@ -88,6 +88,12 @@ def prepare(engine: Engine) -> None:
         schema.prepare(session.connection())
 
 
+def check(engine: Engine) -> None:
+    """Checks that the tables are of this version, and changes nothing (:func:`ledger.store.schema.check`)."""
+    with reading(engine) as session:
+        schema.check(session.connection())
+
+
 def migrate(engine: Engine, version: int) -> None:
     """Brings the tables to `version`, up or down (:func:`ledger.store.schema.migrate`)."""
     with writing(engine) as session:

@@ -49,6 +49,23 @@ def prepare(connection: Connection) -> None:
     _run(connection, "upgrade", SCHEMA)
 
 
+def check(connection: Connection) -> None:
+    """Checks, for one who only reads, that a database is of this version.
+
+    Raises:
+        ConflictError: ``schema``: it is of another version, or of something else.
+    """
+    names = set(inspect(connection).get_table_names())
+    source = _REVISION.c.version_num if REVISIONS in names else _BEFORE.c.version if _BEFORE.name in names else None
+    found = [] if source is None else [str(version) for version in connection.execute(select(source)).scalars()]
+    if found not in ([_revision(SCHEMA)], [str(SCHEMA)]):
+        raise ConflictError(
+            f"the database has schema {', '.join(found) or 'unknown'}, this program {SCHEMA}: start the registry once",
+            code="schema",
+            field="database",
+        )
+
+
 def migrate(connection: Connection, version: int) -> None:
     """Brings a database of any known version to `version`; 0 has no tables, and nothing that was in them.
 

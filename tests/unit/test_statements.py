@@ -226,6 +226,15 @@ def test_a_manifest_may_be_signed_for_no_log() -> None:
     verify_statement(statement)
 
 
+@pytest.mark.parametrize("text", ["", ',"sig":"', '"sig":"AA"', "sig", "\\"])
+def test_what_is_signed_is_all_but_the_signature_whatever_the_body_says(text: str) -> None:
+    poem = sign_statement("poem", EVA.did, EVA, ORIGIN, {"lines": text, "sig": "sig", "type": {"a": 1, "sig": text}})
+    value = reading(poem.data)
+    del value["sig"]
+    assert poem.signed == writing(value)
+    verify_statement(poem)
+
+
 def test_limits() -> None:
     assert signed("dispute open", entries=list(range(400))).data
     assert signed("manifest", supersedes=list(range(200))).data

@@ -1,0 +1,118 @@
+"""``trainmark log fsck``: whether what a registry keeps on its disks tells one story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ledger.audit.folder import LogFolder
+from ledger.cli import NO, YES
+from ledger.cli.output import emit, json_option, progress
+from ledger.errors import MalformedError, NotFoundError, shown
+from ledger.files import read_file, shown_path
+from ledger.note import VerifierKey, parse_vkey
+
+if TYPE_CHECKING:
+    from api.settings import Settings
+    from ledger.ports import BlobStore, Catalog, EntryStore
+    from ledger.registry.fsck import Check, Published
+
+MAX_VKEY_BYTES = 1024
+DATABASE = "registry.db"
+
+
+@click.command("fsck")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The registry's folder; default: as for serve.")
+@click.option("--deep", is_flag=True, help="Make every tile anew from leaves and every catalog row from blobs.")
+@json_option
+def fsck_command(data_dir: Path | None, deep: bool, as_json: bool) -> int:
+    """Compare tiles, database, published checkpoint and last anchor of a registry, running or not; changes nothing.
+
+    Exit code 1: they disagree; both sides of each disagreement are named.
+    """
+    from ledger.registry.fsck import fsck
+
+    folder = data_dir or _settings().data_dir
+    with _opened(folder) as (entries, tiles, catalog, blobs), progress("checking") as report:
+        found = fsck(entries, tiles, catalog, blobs, _log_key(folder), deep=deep, report=report)
+    value = {
+        "agrees": not found.disagreements,
+        "size": found.size,
+        "published": found.published,
+        "anchored": found.anchored,
+        "disagreements": [{"what": d.what, "one": d.one, "other": d.other} for d in found.disagreements],
+        "open": found.open,
+    }
+    emit(as_json, value, fsck_lines(found, deep))
+    return NO if found.disagreements else YES
+
+
+def fsck_lines(found: Check, deep: bool) -> list[str]:
+    """Returns what was found in lines for people."""
+    lines = [
+        f"database: {found.size} leaves; published: {found.published}; last anchor: {found.anchored}",
+        *(f"  disagreement: {disagreement}" for disagreement in found.disagreements),
+        *(f"  the next start finishes: {sentence}" for sentence in found.open),
+    ]
+    if found.disagreements:
+        return [*lines, f"{len(found.disagreements)} disagreements: the registry must not run"]
+    seen = "leaves, every tile and every row" if deep else "roots and right edge (--deep looks at every tile and row)"
+    return [*lines, f"all agree: {seen}"]
+
+
+def _settings() -> Settings:
+    try:
+        from api.settings import SETTINGS_FILE, Settings
+    except ModuleNotFoundError as e:
+        raise _needs_registry(e) from e
+    try:
+        return Settings()
+    except ValueError as e:
+        raise MalformedError(
+            f"cannot be read: {shown(str(e))}; or name the folder with --data-dir", field=SETTINGS_FILE
+        ) from e
+
+
+def _needs_registry(error: ModuleNotFoundError) -> click.UsageError:
+    return click.UsageError(f"this needs more packages ({error.name}): pip install '.[registry]' in the checkout")
+
+
+def _log_key(folder: Path) -> VerifierKey | None:
+    """Returns the log's public key as the registry left it for people; None where it did not."""
+    try:
+        text = read_file(folder / "log.vkey", MAX_VKEY_BYTES, "log.vkey").decode("utf-8", "replace")
+    except NotFoundError:
+        return None
+    return parse_vkey(text.strip(), "log.vkey")
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[EntryStore, Published, Catalog, BlobStore]]:
+    """Yields the stores of the registry in `folder`, opened for reading beside whoever writes.
+
+    Raises:
+        NotFoundError: there is no registry.
+        ConflictError: ``schema``: its database is of another version, which only a start may change.
+    """
+    try:
+        from ledger.store.catalog import SqlCatalog
+        from ledger.store.engine import check, connect
+        from ledger.store.entries import SqlEntryStore
+        from ledger.store.files import FolderBlobStore
+    except ModuleNotFoundError as e:
+        raise _needs_registry(e) from e
+    database, url = (folder / DATABASE).resolve(), _settings().database
+    for path in (*([database] if url is None else []), folder / "blobs"):  # opening would make them
+        if not path.exists():
+            raise NotFoundError(f"there is no registry in {shown_path(folder)}: no {path.name}", field="--data-dir")
+    engine = connect(f"sqlite:///{database}" if url is None else url.get_secret_value())
+    entries = SqlEntryStore(engine, None)
+    try:
+        check(engine)
+        yield entries, LogFolder(folder / "log"), SqlCatalog(engine), FolderBlobStore(folder / "blobs")
+    finally:
+        entries.close()
