@@ -323,7 +323,7 @@ class PartyKey(_Model):
 
 
 class Party(DatasetPage):
-    """What the log says of a party at a size, with its public manifests; at most 100 keys."""
+    """What the log says of a party at a size, with all its keys (at most 128) and its public manifests."""
 
     id: str
     name: str | None

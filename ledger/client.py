@@ -132,6 +132,22 @@ class IssuedToken:
     leaf: int
 
 
+@dataclass(frozen=True, slots=True)
+class PartyKey:
+    """What a registry says of a key: it counts for leaves after `added` (-1: from the start) up to `revoked`."""
+
+    key: str
+    recovery: bool
+    added: int
+    revoked: int | None
+    since: int | None
+
+    @property
+    def signs(self) -> bool:
+        """Whether it signs all that its party says, now."""
+        return not self.recovery and self.revoked is None
+
+
 @dataclass(slots=True)
 class _Bearer:
     """Who speaks, and the token of the moment; replaced shortly before it ends."""
@@ -351,6 +367,21 @@ class RegistryClient:
         """Yields the public manifests of a party, newest first."""
         return self._pages(f"/v1/creators/{party}")
 
+    def party_keys(self, party: str) -> tuple[PartyKey, ...]:
+        """Returns the keys a party has had, revoked ones included, in the order of the log; not verified."""
+        value = self._json("GET", f"/v1/creators/{party}?limit=1")
+        with _reading("party"):
+            return tuple(
+                PartyKey(
+                    _text(key["key"]),
+                    _true(key["recovery"]),
+                    _whole(key["added"] + 1) - 1,
+                    None if key["revoked"] is None else _whole(key["revoked"]),
+                    None if key["since"] is None else _whole(key["since"]),
+                )
+                for key in value["keys"]
+            )
+
     def anchors(self) -> Iterator[Json]:
         """Yields all anchors, newest first."""
         return self._pages("/v1/anchors")
@@ -543,6 +574,12 @@ def _chain(value: Json) -> tuple[ChainIdentity, str]:
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError("no whole number")
+    return value
+
+
+def _true(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")
     return value
 
 

@@ -20,7 +20,6 @@ from ledger.ports import Access, ManifestRecord
 router = APIRouter(tags=["read"])
 
 TEXT: Final = "text/plain; charset=utf-8"
-MAX_KEYS: Final = 100
 
 
 @router.get("/v1/licenses", response_model=schemas.LicensePage, responses=schemas.problems(400, 429, 503))
@@ -118,7 +117,7 @@ def creator(
     with running.registry.log.fold_lock:
         fold = running.registry.log.fold
         level = fold.identities.get(did)
-        known = list(fold.keys.get(did, {}).values())[:MAX_KEYS]
+        known = list(fold.keys.get(did, {}).values())
         size = fold.size
     records = running.registry.catalog.manifests(before, limit, did)
     items = _public_of(answers, running, records)

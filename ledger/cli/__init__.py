@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "verify": "ledger.cli.verifying:verify",
     "trust": "ledger.cli.trusting:trust",
     "token": "ledger.cli.tokens:token",
+    "keys": "ledger.cli.keys:keys",
     "check": "ledger.cli.checking:check",
     "show": "ledger.cli.showing:show",
     "review": "ledger.cli.reviewing:review",
