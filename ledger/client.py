@@ -390,6 +390,18 @@ class RegistryClient:
         """Returns the manifests that wait for a person, newest first; the registry's own key only."""
         return list(self._pages("/v1/reviews", self._authorization()))
 
+    def review(self, leaf: int) -> Json:
+        """Returns all that is known of a manifest leaf; the registry's own key only. Raises NotFoundError."""
+        return self._json("GET", f"/v1/reviews/{leaf}", headers=self._authorization())
+
+    def cases(self) -> Iterator[Json]:
+        """Yields the undecided cases of the party authenticated, newest first; all of them for the registry."""
+        return self._pages("/v1/cases", self._authorization())
+
+    def case(self, case: int) -> Json:
+        """Returns what the log says of a case. Raises NotFoundError."""
+        return self._json("GET", f"/v1/cases/{case}")
+
     def tokens(self) -> Iterator[Json]:
         """Yields the tokens of the party authenticated, newest first."""
         return self._pages("/v1/tokens", self._authorization())

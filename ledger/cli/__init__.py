@@ -35,7 +35,9 @@ COMMANDS: Mapping[str, str] = {
     "keys": "ledger.cli.keys:keys",
     "check": "ledger.cli.checking:check",
     "show": "ledger.cli.showing:show",
+    "dispute": "ledger.cli.disputing:dispute",
     "review": "ledger.cli.reviewing:review",
+    "identity": "ledger.cli.identifying:identity",
     "serve": "ledger.cli.serving:serve",
     "demo": "ledger.cli.demo:demo",
 }

@@ -14,6 +14,7 @@ KINDS: Final = {
     "manifest/v1": "a dataset manifest",
     "trust/v1": "a trust file",
     "creator/v1": "a creator's profile",
+    "commitment/v1": "a commitment to evidence",
 }
 """What each of our files that says ``trainmark`` is called."""
 
