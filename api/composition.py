@@ -113,6 +113,7 @@ def _opened(settings: Settings, keys: RegistryKeys) -> Iterator[Registry]:
         keys.registry,
         keys.log,
         keys.token,
+        keys.further,
     )
     engine = open_engine(f"sqlite:///{(folder / 'registry.db').resolve()}")
     try:

@@ -30,16 +30,19 @@ from ledger.statements import key_add_body, sign_statement
 if TYPE_CHECKING:
     from ledger.client import PartyKey, RegistryClient
 
+KEY_PASSPHRASE = "TRAINMARK_KEY_PASSPHRASE"
 NEW_PASSPHRASE = "TRAINMARK_NEW_PASSPHRASE"
 RECOVERY_PASSPHRASE = "TRAINMARK_RECOVERY_PASSPHRASE"
 
 
 @dataclass(frozen=True, slots=True)
 class _Party:
-    """Who speaks: where their key files are, and the setting that opens the signing keys among them."""
+    """Who speaks: where their key files are, and the settings that open the signing keys among them and new ones: a
+    registry has one passphrase for all that lie in its folder."""
 
     keyring: Keyring
     setting: str
+    new_setting: str
 
 
 def key_option(command: click.decorators.FC) -> click.decorators.FC:
@@ -69,10 +72,10 @@ def keys() -> None:
 
 def _party(client: RegistryClient, home: Path, key_path: Path | None) -> _Party:
     if key_path is None:
-        return _Party(Keyring(home / SIGNING_KEY_FILE, profile_in(home).did), "TRAINMARK_PASSPHRASE")
+        return _Party(Keyring(home / SIGNING_KEY_FILE, profile_in(home).did), "TRAINMARK_PASSPHRASE", NEW_PASSPHRASE)
     if not os.path.isdir(key_path.parent):
         raise NotFoundError(f"there is no folder {shown_path(key_path.parent)}", field="--key")
-    return _Party(Keyring(key_path, client.policy().registry), "TRAINMARK_KEY_PASSPHRASE")
+    return _Party(Keyring(key_path, client.policy().registry), KEY_PASSPHRASE, KEY_PASSPHRASE)
 
 
 def _signer(client: RegistryClient, party: _Party, recovery_path: Path | None) -> SigningKey:
@@ -208,7 +211,7 @@ def add(
                 code="void",
                 field="--kind",
             )
-        path, new = _new_key(party.keyring, set(known), output, recovery, no_passphrase)
+        path, new = _new_key(party, set(known), output, recovery, no_passphrase)
         if new.did in known:
             added = _known(known[new.did], path, recovery)
         else:
@@ -221,19 +224,20 @@ def add(
 
 
 def _new_key(
-    keyring: Keyring, known: set[str], output: Path | None, recovery: bool, no_passphrase: bool
+    party: _Party, known: set[str], output: Path | None, recovery: bool, no_passphrase: bool
 ) -> tuple[Path, SigningKey]:
     """Returns the file and the key that is to be added: one that is there and not in the log, else a new one."""
+    setting = NEW_PASSPHRASE if recovery else party.new_setting
     if output is not None and os.path.lexists(output):
-        return output, open_key(output, "Passphrase of that key", NEW_PASSPHRASE)
-    files = keyring.files(recovery=recovery)
+        return output, open_key(output, "Passphrase of that key", setting)
+    files = party.keyring.files(recovery=recovery)
     waiting = [file for file in files if file.did not in known]
     if output is None and waiting:
-        return waiting[0].path, open_key_of(waiting[0], "Passphrase of the key that is there", NEW_PASSPHRASE)
-    passphrase = None if no_passphrase else new_passphrase("Passphrase for the new key", NEW_PASSPHRASE)
+        return waiting[0].path, open_key_of(waiting[0], "Passphrase of the key that is there", setting)
+    passphrase = None if no_passphrase else new_passphrase("Passphrase for the new key", setting)
     seed = os.urandom(SEED_BYTES)
     number = max((file.number for file in files), default=1) + 1
-    path = output or keyring.path(number, SigningKey(seed).did, recovery=recovery)
+    path = output or party.keyring.path(number, SigningKey(seed).did, recovery=recovery)
     return path, save_key(path, seed, passphrase, os.urandom, no_passphrase=no_passphrase)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ledger.client import RegistryClient
 from ledger.keys import SigningKey
 from ledger.library.creator import load_key, load_profile, save_key
 from ledger.library.output import load_manifest, refresh_statements
-from ledger.statements import manifest_body, parse_statement, sign_statement
+from ledger.statements import PolicyBody, Statement, manifest_body, parse_statement, sign_statement
 from tests.e2e.test_cli_story import DECLARED, SILENT, ok, refused
 from tests.support.pictures import png
 from tests.support.process import call
@@ -291,12 +292,80 @@ def test_since_is_a_leaf_that_is_there(url: str) -> None:
     assert one.rows()[new["key"]]["counts"]
 
 
-def test_the_registrys_own_statement_key(url: str) -> None:
-    key = ("--to", url, "--key", "registry/keys/registry.pem")
-    [first] = ok(call("keys", "list", *key, "--json")).value["keys"]
-    assert (first["added"], first["file"]) == (-1, "registry/keys/registry.pem")
-    new = ok(call("keys", "add", "--no-passphrase", *key, "--json")).value
-    assert Path(new["file"]).parent == Path("registry/keys")
-    ok(call("review", "list", "--registry", url, "--key", new["file"]))
-    ok(call("keys", "revoke", new["key"], *key))
-    refused(call("review", "list", "--registry", url, "--key", new["file"]), 1, "[key-invalid]")
+def leaves(url: str, first: int = 0) -> list[Statement]:
+    """Returns the statements in a log from leaf `first` on."""
+    with RegistryClient(url) as client:
+        return [parse_statement(leaf) for leaf in client.leaves(client.policy().size)][first:]
+
+
+@pytest.mark.parametrize("passphrase", [None, "the registry's own"])
+def test_the_registrys_own_statement_key(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passphrase: str | None
+) -> None:
+    """Added, used by the server from its next start on, and the stolen one revoked by the recovery key."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRAINMARK_RECOVERY_PASSPHRASE", "kept far away")
+    monkeypatch.setenv("TRAINMARK_NEW_PASSPHRASE", "kept far away")
+    settings: dict[str, Any] = {"key_passphrase": passphrase}
+    if passphrase is not None:
+        monkeypatch.setenv("TRAINMARK_KEY_PASSPHRASE", passphrase)
+    without = () if passphrase else ("--no-passphrase",)
+    folder = tmp_path / "registry"
+    file = Path("registry/keys/registry.pem")
+    with running_server(folder, **settings) as server:
+        key = ("--to", server.url, "--key", file)
+        [first] = ok(call("keys", "list", *key, "--json")).value["keys"]
+        assert (first["added"], first["file"]) == (-1, str(file))
+        ok(call("keys", "add", "--kind", "recovery", "-o", "recovery.pem", *key))
+        new = ok(call("keys", "add", *without, *key, "--json")).value
+        assert Path(new["file"]).parent == file.parent
+        ok(call("review", "list", "--registry", server.url, "--key", new["file"]))
+        port = server.settings.port
+    with running_server(folder, port=port, **settings) as server:
+        revoke = ("keys", "revoke", file, "--recovery", "recovery.pem", *key)
+        ok(call(*revoke))
+        ok(call(*revoke))
+        refused(call("review", "list", "--registry", server.url, "--key", file), 1, "[key-invalid]")
+        size = len(leaves(server.url))
+        client = Creator(server.url, "client")
+        client.publish("pictured", 1)
+        said = [one for one in leaves(server.url, size) if one.type == "review"]
+        assert [(one.by, one.key) for one in said] == [(first["key"], new["key"])]
+    # Without any key that counts it reviews nothing, and is there to be given one.
+    Path(new["file"]).unlink()
+    client.make("unreviewed", 2)
+    for _ in range(2):
+        with running_server(folder, port=port, **settings) as server:
+            refused(client.publish_again("unreviewed"), 1, "keys: no statement key of did:key:")
+    with running_server(folder, port=port, **settings) as server:
+        third = ok(call("keys", "add", *without, "--recovery", "recovery.pem", *key, "--json")).value
+    with running_server(folder, port=port, **settings) as server:
+        assert leaves(server.url)[-1].type == "review"
+        assert leaves(server.url)[-1].key == third["key"]
+        assert ok(client.publish_again("unreviewed")).value["decision"] == "list"
+
+
+def test_another_token_key_is_a_new_policy_and_earlier_tokens_stay_good(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "registry/keys/token.pem"
+    with running_server(tmp_path / "registry") as server:
+        one = Creator(server.url, "grantor")
+        one.publish("granted", 1)
+        mine = ("--to", server.url, "--home", one.home, "--purpose", "x")
+        ok(call("token", "issue", "t-granted", "-o", "a.token.json", *mine))
+        ok(call("trust", "add", server.url, "--yes", "--class", "development"))
+        port = server.settings.port
+        old = server.running.registry.policy_body()["token_keys"]
+    file.unlink()
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", file], capture_output=True, check=True)
+    with running_server(tmp_path / "registry", port=port) as server:
+        last = [one.body for one in leaves(server.url) if isinstance(one.body, PolicyBody)]
+        assert [list(policy.token_keys) for policy in last] == [
+            old,
+            server.running.registry.policy_body()["token_keys"],
+        ]
+        ok(call("token", "issue", "t-granted", "-o", "b.token.json", *mine, "--days", 3))
+        for token in ("a.token.json", "b.token.json"):
+            assert ok(call("token", "verify", token, "--json")).value["verified"] is True
