@@ -227,7 +227,7 @@ def _new_key(
     party: _Party, known: set[str], output: Path | None, recovery: bool, no_passphrase: bool
 ) -> tuple[Path, SigningKey]:
     """Returns the file and the key that is to be added: one that is there and not in the log, else a new one."""
-    setting = NEW_PASSPHRASE if recovery else party.new_setting
+    setting = RECOVERY_PASSPHRASE if recovery else party.new_setting
     if output is not None and os.path.lexists(output):
         return output, open_key(output, "Passphrase of that key", setting)
     files = party.keyring.files(recovery=recovery)

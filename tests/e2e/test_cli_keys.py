@@ -6,13 +6,18 @@ import contextlib
 import json
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.composition import open_registry
+from api.settings import Settings
+from ledger.canonical import canonical
 from ledger.client import RegistryClient
+from ledger.errors import ConflictError
 from ledger.keys import SigningKey
 from ledger.library.creator import load_key, load_profile, save_key
 from ledger.library.output import load_manifest, refresh_statements
@@ -300,12 +305,11 @@ def leaves(url: str, first: int = 0) -> list[Statement]:
 
 @pytest.mark.parametrize("passphrase", [None, "the registry's own"])
 def test_the_registrys_own_statement_key(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passphrase: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passphrase: str | None
 ) -> None:
     """Added, used by the server from its next start on, and the stolen one revoked by the recovery key."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRAINMARK_RECOVERY_PASSPHRASE", "kept far away")
-    monkeypatch.setenv("TRAINMARK_NEW_PASSPHRASE", "kept far away")
     settings: dict[str, Any] = {"key_passphrase": passphrase}
     if passphrase is not None:
         monkeypatch.setenv("TRAINMARK_KEY_PASSPHRASE", passphrase)
@@ -345,11 +349,68 @@ def test_the_registrys_own_statement_key(
         assert ok(client.publish_again("unreviewed")).value["decision"] == "list"
 
 
+def new_key(file: Path, *kind: str) -> None:
+    """Puts a new key, made by another program, in the place of one."""
+    made = subprocess.run(["openssl", "genpkey", *kind], capture_output=True, check=True)
+    file.unlink()
+    file.write_bytes(made.stdout)
+    file.chmod(0o600)
+
+
+def anchored(url: str, size: int) -> str:
+    """Waits until so many leaves are anchored by the publisher of now; returns who that is."""
+    with RegistryClient(url) as client:
+        for _ in range(300):
+            if any(one["size"] >= size and one["state"] == "final" for one in client.anchors()):
+                anchor = client.policy().anchor
+                assert anchor is not None
+                return anchor.publisher
+            time.sleep(0.1)
+    raise AssertionError(f"{size} leaves were not anchored")
+
+
+def test_another_anchor_key_anchors_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trust = ("trust", "add", "--yes", "--class", "development")
+    with running_server(tmp_path / "registry") as server:
+        one = Creator(server.url, "anchored")
+        one.publish("held", 1)
+        ok(call(*trust, server.url, "--trust", "old.json"))
+        before = anchored(server.url, one.size())
+        ok(call("prove", "t-held/a.png", "-o", "a.proof.json", "--registry", server.url, "--trust", "old.json"))
+        port = server.settings.port
+    new_key(tmp_path / "registry/keys/anchor.pem", *("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"))
+    with running_server(tmp_path / "registry", port=port) as server:
+        one.publish("since", 7)
+        assert anchored(server.url, one.size()) != before
+        ok(call(*trust, server.url))
+        old, new = (json.loads(Path(name).read_bytes()) for name in ("old.json", "trust.json"))
+        Path("both.json").write_bytes(canonical({**new, "anchors": old["anchors"] + new["anchors"]}, max_text=1 << 16))
+        for title, file in (("held", "b.proof.json"), ("since", "c.proof.json")):
+            prove = ("prove", f"t-{title}/a.png", "-o", file, "--registry", server.url, "--trust", "both.json")
+            assert ok(call(*prove, "--json")).value["anchors"] > 0
+    refused(call("verify", "a.proof.json"), 1, f"the trust file names no anchor of publisher {before}")
+    refused(call("verify", "c.proof.json", "--trust", "old.json"), 1, "the trust file names no anchor of publisher")
+    for proof in ("a.proof.json", "b.proof.json", "c.proof.json"):
+        assert ok(call("verify", proof, "--trust", "both.json", "--json")).value["verified"] is True
+
+
+def test_another_log_key_is_refused(tmp_path: Path) -> None:
+    with running_server(tmp_path / "registry", origin="log.example"):
+        pass
+    new_key(tmp_path / "registry/keys/log.pem", "-algorithm", "ed25519")
+    with (
+        pytest.raises(ConflictError) as e,
+        open_registry(Settings(data_dir=tmp_path / "registry", origin="log.example")),
+    ):
+        pass
+    assert e.value.code == "log-disagreement"
+
+
 def test_another_token_key_is_a_new_policy_and_earlier_tokens_stay_good(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    file = tmp_path / "registry/keys/token.pem"
     with running_server(tmp_path / "registry") as server:
         one = Creator(server.url, "grantor")
         one.publish("granted", 1)
@@ -358,8 +419,7 @@ def test_another_token_key_is_a_new_policy_and_earlier_tokens_stay_good(
         ok(call("trust", "add", server.url, "--yes", "--class", "development"))
         port = server.settings.port
         old = server.running.registry.policy_body()["token_keys"]
-    file.unlink()
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", file], capture_output=True, check=True)
+    new_key(tmp_path / "registry/keys/token.pem", "-algorithm", "ed25519")
     with running_server(tmp_path / "registry", port=port) as server:
         last = [one.body for one in leaves(server.url) if isinstance(one.body, PolicyBody)]
         assert [list(policy.token_keys) for policy in last] == [
