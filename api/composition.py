@@ -184,6 +184,7 @@ def _opened(
         keys.registry,
         keys.log,
         keys.token,
+        keys.further,
     )
     registry = Registry(
         identity,

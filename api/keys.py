@@ -2,7 +2,8 @@
 
 Made at the first start, never replaced: a lost or changed key is a matter for a person, since a log without its keys
 cannot go on and new keys would be another registry's.  Encrypted where there is a passphrase.  ``registry`` signs
-statements, ``log`` checkpoints and ``token`` tokens (Ed25519); ``anchor`` signs transactions (secp256k1).
+statements, ``log`` checkpoints and ``token`` tokens (Ed25519); ``anchor`` signs transactions (secp256k1).  Further
+statement keys, which ``trainmark keys add --key`` makes, lie beside ``registry``; which of them signs, the log says.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from ledger.errors import BackendError, RefusedError
 from ledger.keys import SigningKey
+from ledger.library.creator import Keyring
 
 KEY_NAMES = ("registry", "log", "token", "anchor")
 MAX_PEM_BYTES = 16 * 1024
@@ -36,12 +38,14 @@ MAX_PEM_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RegistryKeys:
-    """The four keys; `anchor` are the 32 bytes of the secp256k1 key, kept out of any output."""
+    """The four keys; `anchor` are the 32 bytes of the secp256k1 key, kept out of any output; `further` are statement
+    keys beside `registry`, the oldest first."""
 
     registry: SigningKey
     log: SigningKey
     token: SigningKey
     anchor: bytes
+    further: tuple[SigningKey, ...] = ()
 
     def __repr__(self) -> str:
         return f"RegistryKeys({self.registry.did})"
@@ -72,13 +76,20 @@ def open_keys(folder: Path, passphrase: bytes | None, *, may_make: bool = True) 
                 _write(files[name], _make(name, passphrase))
             _write(folder / "complete", b"")
         loaded = {name: _load(file, passphrase) for name, file in files.items()}
+        registry = _signing_key(loaded["registry"], "registry")
+        further = [
+            _signing_key(_load(file.path, passphrase), file.path.stem)
+            for file in Keyring(files["registry"], registry.did).files(recovery=False)
+            if file.path != files["registry"]
+        ]
     except OSError as e:
         raise BackendError(f"the keys in {folder} cannot be used: {e.strerror}", code="keys") from e
     return RegistryKeys(
-        _signing_key(loaded["registry"], "registry"),
+        registry,
         _signing_key(loaded["log"], "log"),
         _signing_key(loaded["token"], "token"),
         _anchor_key(loaded["anchor"]),
+        tuple(further),
     )
 
 

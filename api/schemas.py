@@ -323,7 +323,7 @@ class PartyKey(_Model):
 
 
 class Party(DatasetPage):
-    """What the log says of a party at a size, with its public manifests; at most 100 keys."""
+    """What the log says of a party at a size, with all its keys (at most 128) and its public manifests."""
 
     id: str
     name: str | None
@@ -350,6 +350,54 @@ class ReviewPage(_Model):
 
     items: list[Waiting]
     next: int | None
+
+
+class Case(_Model):
+    """A dispute, named by the leaf that opened it: over which entries of which manifest leaf (none: all of them), and
+    what the registry said: the leaves at which it held and decided it, and over which entries."""
+
+    case: int
+    leaf: int
+    creator: str
+    by: str
+    entries: list[int]
+    evidence: str | None
+    held: int | None
+    held_entries: list[int]
+    decided: int | None
+    decided_entries: list[int]
+    outcome: Literal["upheld", "rejected", "settled"] | None
+
+
+class CasePage(_Model):
+    """Cases that are not decided; `next` is the cursor of the next page, null at the end."""
+
+    items: list[Case]
+    next: int | None
+
+
+class Review(_Model):
+    """What the registry said of a manifest, and at which leaf."""
+
+    statement: int
+    outcome: Literal["listed", "rejected", "delisted", "erased"]
+    visibility: Literal["public", "invite", "private"] | None
+    evidence: str | None
+
+
+class Reviewed(_Model):
+    """A manifest leaf as the registry's own people see it, whoever else may: `dataset` is null without a payload."""
+
+    leaf: int
+    by: str
+    state: Literal["void", "ended", "disputed", "withdrawing", "listed", "logged"]
+    size: int
+    reviews: list[Review]
+    withdrawals: list[int]
+    superseded_at: int | None
+    cases: list[Case]
+    reasons: list[str]
+    dataset: DatasetSummary | None
 
 
 class LicenseeName(_Model):

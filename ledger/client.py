@@ -135,6 +135,22 @@ class IssuedToken:
     leaf: int
 
 
+@dataclass(frozen=True, slots=True)
+class PartyKey:
+    """What a registry says of a key: it counts for leaves after `added` (-1: from the start) up to `revoked`."""
+
+    key: str
+    recovery: bool
+    added: int
+    revoked: int | None
+    since: int | None
+
+    @property
+    def signs(self) -> bool:
+        """Whether it signs all that its party says, now."""
+        return not self.recovery and self.revoked is None
+
+
 @dataclass(slots=True)
 class _Bearer:
     """Who speaks, and the token of the moment; replaced shortly before it ends."""
@@ -368,6 +384,21 @@ class RegistryClient:
         """Yields the public manifests of a party, newest first."""
         return self._pages(f"/v1/creators/{party}")
 
+    def party_keys(self, party: str) -> tuple[PartyKey, ...]:
+        """Returns the keys a party has had, revoked ones included, in the order of the log; not verified."""
+        value = self._json("GET", f"/v1/creators/{party}?limit=1")
+        with _reading("party"):
+            return tuple(
+                PartyKey(
+                    _text(key["key"]),
+                    _true(key["recovery"]),
+                    _whole(key["added"] + 1) - 1,
+                    None if key["revoked"] is None else _whole(key["revoked"]),
+                    None if key["since"] is None else _whole(key["since"]),
+                )
+                for key in value["keys"]
+            )
+
     def anchors(self) -> Iterator[Json]:
         """Yields all anchors, newest first."""
         return self._pages("/v1/anchors")
@@ -375,6 +406,18 @@ class RegistryClient:
     def reviews(self) -> list[Json]:
         """Returns the manifests that wait for a person, newest first; the registry's own key only."""
         return list(self._pages("/v1/reviews", self._authorization(), REVIEWS_PAGE))
+
+    def review(self, leaf: int) -> Json:
+        """Returns all that is known of a manifest leaf; the registry's own key only. Raises NotFoundError."""
+        return self._json("GET", f"/v1/reviews/{leaf}", headers=self._authorization())
+
+    def cases(self) -> Iterator[Json]:
+        """Yields the undecided cases of the party authenticated, newest first; all of them for the registry."""
+        return self._pages("/v1/cases", self._authorization())
+
+    def case(self, case: int) -> Json:
+        """Returns what the log says of a case. Raises NotFoundError."""
+        return self._json("GET", f"/v1/cases/{case}")
 
     def tokens(self) -> Iterator[Json]:
         """Yields the tokens of the party authenticated, newest first."""
@@ -569,6 +612,12 @@ def _chain(value: Json) -> tuple[ChainIdentity, str]:
 def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError("no whole number")
+    return value
+
+
+def _true(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")
     return value
 
 

@@ -1,7 +1,9 @@
-"""Licenses, datasets, creators, and what waits for a person; every list has a limit and a cursor."""
+"""Licenses, datasets, creators, cases, and what waits for a person; every list has a limit and a cursor."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from typing import Annotated, Any, Final
 
 import orjson
@@ -16,13 +18,16 @@ from ledger.encoding import digest_decode, digest_encode, time_encode
 from ledger.errors import NotFoundError, RefusedError
 from ledger.keys import did_decode
 from ledger.ports import Access, ManifestRecord
+from ledger.state import CaseState
+from ledger.statements import DisputeBody, parse_statement
 
 router = APIRouter(tags=["read"])
 
 TEXT: Final = "text/plain; charset=utf-8"
-MAX_KEYS: Final = 100
 MAX_REVIEWS: Final = 20
 """Each is decided anew for the page, by a search through all that is known."""
+MAX_OPEN_CASES: Final = 100
+"""Undecided cases shown with a manifest, the first ones: anybody may open thousands."""
 
 
 @router.get("/v1/licenses", response_model=schemas.LicensePage, responses=schemas.problems(400, 429, 503))
@@ -120,7 +125,7 @@ def creator(
     with running.registry.log.fold_lock:
         fold = running.registry.log.fold
         level = fold.identities.get(did)
-        known = list(fold.keys.get(did, {}).values())[:MAX_KEYS]
+        known = list(fold.keys.get(did, {}).values())
         size = fold.size
     records = running.registry.catalog.manifests(before, limit, did)
     items = _public_of(answers, running, records)
@@ -159,8 +164,7 @@ def reviews(
     before: Before = None,
 ) -> Response:
     """Manifests that wait for a person, newest first, with the reasons; for the registry's own key."""
-    if access.subject != running.registry.identity.did:
-        raise RefusedError("only the registry's own people see what waits", code="forbidden")
+    _check_own_people(running, access)
     found = running.registry.reviews.waiting(before, limit)
     items = []
     for record, decision in found:
@@ -179,3 +183,111 @@ def reviews(
         )
     following = found[-1][0].leaf if len(found) == limit else None
     return answer({"items": items, "next": following}, cache="no-store")
+
+
+def _check_own_people(running: Running, access: Access) -> None:
+    if access.subject != running.registry.identity.did:
+        raise RefusedError("only the registry's own people see what waits", code="forbidden")
+
+
+@router.get(
+    "/v1/reviews/{leaf}",
+    response_model=schemas.Reviewed,
+    responses=schemas.problems(400, 401, 403, 404, 429, 503),
+)
+def review(
+    leaf: LeafPath, answers: Answering, running: Registry, access: Annotated[Access, Depends(require("statement"))]
+) -> Response:
+    """A manifest leaf, hidden and erased ones too, with all that the registry said of it, its undecided cases and those
+    it ever held or decided, and the reasons of the rules; for the registry's own key."""
+    _check_own_people(running, access)
+    registry = running.registry
+    record = registry.catalog.manifest(leaf)
+    with registry.log.fold_lock:
+        fold = registry.log.fold
+        state = fold.manifests.get(leaf)
+        if state is None:
+            what = f"leaf {leaf} is no manifest" if leaf < fold.size else f"there is no leaf {leaf}"
+            raise NotFoundError(what, field="leaf")
+        name, size = fold.manifest_state(leaf), fold.size
+        reviews, withdrawals = list(state.reviews), [index for index, _ in state.withdrawals]
+        open_cases = [case.opened for case in fold.cases.values() if case.leaf == leaf and case.decided is None]
+        cases = sorted({*state.cases, *open_cases[:MAX_OPEN_CASES]})
+        found = [(case, state.by) for case in (replace(fold.cases[index]) for index in cases)]
+    value = {
+        "leaf": leaf,
+        "by": state.by,
+        "state": name,
+        "size": size,
+        "reviews": [
+            {
+                "statement": index,
+                "outcome": body.outcome,
+                "visibility": body.visibility,
+                "evidence": None if body.evidence is None else digest_encode(body.evidence),
+            }
+            for index, body in reviews
+        ],
+        "withdrawals": withdrawals,
+        "superseded_at": state.superseded_at,
+        "cases": [_case_value(running, case, creator_id) for case, creator_id in found],
+        "reasons": list(registry.reviews.decide(record).reasons) if record is not None else [],
+        "dataset": None if record is None else dataset_summary(answers, record, name),
+    }
+    return answer(value, cache="no-store")
+
+
+@router.get("/v1/cases", response_model=schemas.CasePage, responses=schemas.problems(400, 401, 403, 429, 503))
+def cases(
+    running: Registry,
+    access: Annotated[Access, Depends(require("statement"))],
+    limit: Limit = 20,
+    before: Before = None,
+) -> Response:
+    """Cases that are not decided, newest first: those that the token's party opened or that are about its manifests;
+    for the registry's own key all of them."""
+    with running.registry.log.fold_lock:
+        fold = running.registry.log.fold
+        own = (
+            (replace(case), fold.manifests[case.leaf].by)
+            for case in reversed(fold.cases.values())
+            if case.decided is None and (before is None or case.opened < before)
+            if access.subject in (running.registry.identity.did, case.by, fold.manifests[case.leaf].by)
+        )
+        found = list(islice(own, limit))
+    items = [_case_value(running, case, creator_id) for case, creator_id in found]
+    return answer({"items": items, "next": found[-1][0].opened if len(found) == limit else None}, cache="no-store")
+
+
+@router.get("/v1/cases/{case}", response_model=schemas.Case, responses=schemas.problems(400, 404, 429, 503))
+def case_(
+    case: Annotated[int, Path(ge=0, description="Index of the leaf that opened it")], running: Registry
+) -> Response:
+    """A case: what the log says of it."""
+    with running.registry.log.fold_lock:
+        fold = running.registry.log.fold
+        state = fold.cases.get(case)
+        if state is None:
+            what = f"leaf {case} opened no case" if case < fold.size else f"there is no leaf {case}"
+            raise NotFoundError(what, field="case")
+        found, creator_id = replace(state), fold.manifests[state.leaf].by
+    return answer(_case_value(running, found, creator_id))
+
+
+def _case_value(running: Running, case: CaseState, creator_id: str) -> dict[str, Any]:
+    """Returns a case; `creator_id` is whom the manifest is by.  The commitment stands in the leaf that opened it."""
+    body = parse_statement(running.registry.log.leaf(case.opened)).body
+    assert isinstance(body, DisputeBody)
+    return {
+        "case": case.opened,
+        "leaf": case.leaf,
+        "creator": creator_id,
+        "by": case.by,
+        "entries": list(case.entries),
+        "evidence": None if body.evidence is None else digest_encode(body.evidence),
+        "held": case.held,
+        "held_entries": list(case.held_entries),
+        "decided": case.decided,
+        "decided_entries": list(case.decided_entries),
+        "outcome": case.outcome,
+    }

@@ -18,7 +18,7 @@ from ledger.canonical import Json, Object
 from ledger.cli.asking import AskedOption, answered_by, ask_new_passphrase, ask_passphrase, checked, valid
 from ledger.cli.output import emit, json_option, note, progress
 from ledger.encoding import digest_encode
-from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError
+from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError, RefusedError
 from ledger.files import create_file, read_file, shown_path
 from ledger.keys import SigningKey
 from ledger.library.creator import (
@@ -28,6 +28,8 @@ from ledger.library.creator import (
     PROFILE_FILE,
     RECOVERY_KEY_FILE,
     SIGNING_KEY_FILE,
+    KeyFile,
+    Keyring,
     Profile,
     check_label,
     check_passphrase,
@@ -52,6 +54,7 @@ from ledger.text import line as check_line
 from ledger.text import url as check_url
 
 if TYPE_CHECKING:
+    from ledger.client import RegistryClient
     from ledger.library.copies import Prepared
     from ledger.library.source import Skipped
 
@@ -99,19 +102,49 @@ def profile_in(home: Path) -> Profile:
     return load_profile(home)
 
 
-def load_creator(home: Path) -> tuple[Profile, SigningKey]:
+def load_creator(home: Path, client: RegistryClient | None = None) -> tuple[Profile, SigningKey]:
     """Returns the creator in `home` with the signing key, asking for its passphrase where it has one.
+
+    Of several keys it is the newest one; with a `client`, the newest one that counts in the log of its registry.
 
     Raises:
         NotFoundError: there is no creator; says how to make one.
         ConflictError: the key is another one's.
+        RefusedError: ``key-invalid``: no key in `home` counts there.
     """
     profile = profile_in(home)
-    path = home / SIGNING_KEY_FILE
-    key = open_key(path, "Passphrase of the signing key", "TRAINMARK_PASSPHRASE")
-    if key.did != profile.did:  # a damaged key file may still read as some key
-        raise ConflictError(f"it is not the key of {profile.did}: restore it from your copy", field=str(path))
-    return profile, key
+    return profile, signing_key(Keyring(home / SIGNING_KEY_FILE, profile.did), "TRAINMARK_PASSPHRASE", client)
+
+
+def signing_key(keyring: Keyring, setting: str, client: RegistryClient | None = None) -> SigningKey:
+    """Returns the newest signing key of a party, with a `client` the newest that counts in the log of its registry.
+
+    Raises:
+        NotFoundError: there is no key file.
+        ConflictError: a file holds another key than it should.
+        RefusedError: ``key-invalid``: none of them counts there.
+    """
+    files = keyring.files(recovery=False)
+    if client is not None and len(files) > 1:
+        known = {key.key: key for key in client.party_keys(keyring.did)}
+        files = [file for file in files if file.did in known and known[file.did].signs]
+        if not files:
+            raise RefusedError(
+                f"no signing key in {shown_path(keyring.folder)} counts in the log of {client.url}; 'trainmark keys"
+                " list' shows them, 'trainmark keys add --recovery FILE' adds one",
+                code="key-invalid",
+                field="--home",
+            )
+    file = files[-1] if files else KeyFile(keyring.first, keyring.did, False, 1)
+    return open_key_of(file, "Passphrase of the signing key", setting)
+
+
+def open_key_of(file: KeyFile, question: str, setting: str) -> SigningKey:
+    """Returns the key in a key file. Raises ConflictError: it is another one than the file's name says."""
+    key = open_key(file.path, question, setting)
+    if key.did != file.did:  # a damaged key file may still read as some key
+        raise ConflictError(f"it is not the key of {file.did}: restore it from your copy", field=str(file.path))
+    return key
 
 
 def open_key(path: Path, question: str, setting: str) -> SigningKey:

@@ -15,6 +15,7 @@ KINDS: Final = {
     "fork/v1": "evidence of a fork",
     "trust/v1": "a trust file",
     "creator/v1": "a creator's profile",
+    "commitment/v1": "a commitment to evidence",
 }
 """What each of our files that says ``trainmark`` is called."""
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from ledger.canonical import Object, parse
+from ledger.canonical import Object
 from ledger.cli import NO, YES
-from ledger.cli.creating import home_option, load_creator, load_license
+from ledger.cli.creating import home_option, load_creator, load_license, profile_in
 from ledger.cli.output import emit, json_option, reading_answer
 from ledger.encoding import digest_decode, digest_encode, time_decode, time_encode
-from ledger.errors import ConflictError, MalformedError, NotFoundError, shown
-from ledger.files import read_file, shown_path
+from ledger.errors import ConflictError, MalformedError, NotFoundError, RefusedError, shown
+from ledger.files import shown_path
 from ledger.keys import SigningKey
-from ledger.library.creator import RECOVERY_FILE, Profile
+from ledger.library.creator import Profile, load_recovery
 from ledger.library.output import license_files, load_manifest, refresh_statements
 from ledger.library.source import MANIFEST_FILE
 from ledger.manifests import Header, Manifest
@@ -72,20 +72,30 @@ def publish(manifest_path: Path, supersedes: tuple[int, ...], beside: bool, url:
 
     folder = library_folder(manifest_path)
     manifest = load_manifest(folder)
-    profile, key = load_creator(home)
+    profile = profile_in(home)
     if manifest.header.creator_id != profile.did:
         raise MalformedError(f"it is by {manifest.header.creator_id}, you are {profile.did}", field="creator_id")
     terms, text = load_license(folder / license_files(manifest.header.license_id)[0])
     with RegistryClient(url) as client:
+        _, key = load_creator(home, client)
         policy = client.policy()
         client.authenticate(key, profile.did, ("publish", "statement"))
         statement = _said(manifest, profile, key, policy.origin, supersedes)
         _check_place(client, manifest.header, statement, beside)
-        recovery = _register_recovery(home, profile, key, policy.origin)
+        recovery = _register_recovery(client, home, profile, key, policy.origin)
         if recovery is not None:
             client.speak(recovery)
         manifest = refresh_statements(folder, statement)
-        receipt = client.publish(manifest, terms.data, text)
+        try:
+            receipt = client.publish(manifest, terms.data, text)
+        except RefusedError as e:
+            if e.code != "key-invalid" or statement.key == key.did:
+                raise
+            # Signed by a key that was revoked before this was logged: nobody has it yet, so the newest key signs it.
+            assert isinstance(statement.body, ManifestBody)
+            body = manifest_body(manifest.header.digest, statement.body.supersedes)
+            manifest = refresh_statements(folder, sign_statement("manifest", profile.did, key, policy.origin, body))
+            receipt = client.publish(manifest, terms.data, text)
     value = {
         "leaf": receipt.leaf,
         "size": receipt.size,
@@ -210,14 +220,13 @@ def library_folder(path: Path) -> Path:
     return path.parent
 
 
-def _register_recovery(home: Path, profile: Profile, key: SigningKey, origin: str) -> Statement | None:
-    """Returns the statement that registers the recovery key; signed again it is the same, and logged once."""
-    try:
-        body = parse(read_file(home / RECOVERY_FILE, 1 << 12, "recovery"), "recovery", 1 << 12)
-    except NotFoundError:
+def _register_recovery(
+    client: RegistryClient, home: Path, profile: Profile, key: SigningKey, origin: str
+) -> Statement | None:
+    """Returns the statement that registers the recovery key; None where there is none, or one was registered."""
+    body = load_recovery(home)
+    if body is None or any(known.recovery for known in client.party_keys(profile.did)):
         return None
-    if not isinstance(body, dict):
-        raise MalformedError("not the body of a key statement", field=RECOVERY_FILE)
     return sign_statement("key", profile.did, key, origin, body)
 
 
@@ -231,8 +240,8 @@ def withdraw(dataset: str, at_text: str | None, url: str, home: Path, as_json: b
     """Withdraw an offer: no new grants from a date on; tokens already issued stay.  Again, nothing new is logged."""
     from ledger.client import RegistryClient
 
-    profile, key = load_creator(home)
     with RegistryClient(url) as client:
+        profile, key = load_creator(home, client)
         policy = client.policy()
         client.authenticate(key, profile.did, ("statement",))
         leaf = int(dataset) if _LEAF.fullmatch(dataset) else leaf_of(client, Path(dataset))

@@ -109,8 +109,8 @@ def issue(
     unknown = [path for path in paths if path not in by_path]
     if unknown:
         raise MalformedError("there is no such file in the manifest", field=unknown[0])
-    profile, key = load_creator(home)
     with RegistryClient(url) as client:
+        profile, key = load_creator(home, client)
         client.authenticate(key, profile.did, ("token",))
         leaf = leaf_of(client, folder)
         issued = client.issue_token(

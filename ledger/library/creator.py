@@ -1,4 +1,4 @@
-"""Who the creator is: a public profile and two private keys.
+"""Who the creator is: a public profile and private keys.
 
 ``creator.json`` is public: ``trainmark:"creator/v1", name, attribution_url, did`` (of the first key, kept for ever) and
 ``label``, the short name by which the creator calls this identity: one person may have several.  The signing key signs
@@ -10,11 +10,15 @@ five times over) makes of the passphrase; ``openssl pkey`` reads them.  `cryptog
 only with 2,048 rounds of PBKDF2, too few to hold up a thief; so the envelope is written here (RFC 8018, RFC 7914).  A
 file without a passphrase is written only when that is asked for by name.
 
-It keeps no key in the profile, and no time or state of keys: those are in the log.
+A further key lies beside the first ones, in a file named by its kind, its number and its did:
+``signing-2.z6Mk….key.pem``.  It keeps no key in the profile, and no time or state of keys: those are in the log of each
+registry, which alone decides which key signs there.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import stat
 from base64 import encodebytes
 from dataclasses import dataclass
@@ -33,10 +37,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ledger import text
-from ledger.canonical import as_constant, as_line, as_object, as_text, canonical, parse
+from ledger.canonical import Object, as_constant, as_line, as_object, as_text, canonical, parse
 from ledger.errors import BackendError, MalformedError, NotFoundError, RefusedError
 from ledger.files import create_file, read_file, shown_path
-from ledger.keys import SigningKey, did_decode
+from ledger.keys import DID_PREFIX, SigningKey, did_decode
 from ledger.ports import Entropy
 from ledger.statements import key_add_body
 
@@ -51,9 +55,11 @@ MIN_PASSPHRASE: Final = 8
 MAX_PASSPHRASE: Final = 1024
 MAX_PROFILE_BYTES: Final = 16 * 1024
 MAX_KEY_BYTES: Final = 16 * 1024
+MAX_BODY_BYTES: Final = 4096
 KEY_MODE: Final = 0o600
 
 _PROFILE_KEYS = ("trainmark", "name", "attribution_url", "did", "label")
+_DID_START = DID_PREFIX[:-1]
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _PLAIN = b"-----BEGIN PRIVATE KEY-----"
 
@@ -62,6 +68,68 @@ _OID_PBES2 = bytes.fromhex("2a864886f70d01050d")
 _OID_SCRYPT = bytes.fromhex("2b06010401da47040b")
 _OID_AES256_CBC = bytes.fromhex("60864801650304012a")
 _INTEGER, _OCTETS, _OID, _SEQUENCE = 0x02, 0x04, 0x06, 0x30
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A key file of a party: whose did it holds, by its name, and whether it is a recovery key; `number` from 1."""
+
+    path: Path
+    did: str
+    recovery: bool
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Where a party keeps its key files: `first` is the file of the key its `did` names, the others are beside it."""
+
+    first: Path
+    did: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all of them."""
+        return self.first.parent
+
+    def path(self, number: int, key: str, *, recovery: bool) -> Path:
+        """Returns where the further key number `number` belongs."""
+        kind = RECOVERY_KEY_FILE.split(".")[0] if recovery else self._kind
+        return self.folder / f"{kind}-{number}.{key.removeprefix(_DID_START)}{self._suffix}"
+
+    def files(self, *, recovery: bool) -> list[KeyFile]:
+        """Returns the files of signing keys, or of recovery keys, in the order in which they were made.
+
+        Raises:
+            MalformedError, BackendError: the body that names the first recovery key cannot be read.
+        """
+        kind = RECOVERY_KEY_FILE.split(".")[0] if recovery else self._kind
+        name = re.compile(rf"{re.escape(kind)}-([0-9]{{1,4}})\.(z[0-9A-Za-z]{{1,72}}){re.escape(self._suffix)}")
+        try:
+            names = os.listdir(self.folder)
+        except OSError as e:
+            raise BackendError(f"cannot read {shown_path(self.folder)}: {e.strerror}", field="folder") from e
+        found = [
+            KeyFile(self.folder / match[0], _DID_START + match[2], recovery, int(match[1]))
+            for match in map(name.fullmatch, names)
+            if match is not None
+        ]
+        if recovery:
+            body = load_recovery(self.folder)
+            path = self.folder / RECOVERY_KEY_FILE
+            if body is not None and os.path.lexists(path):
+                found.append(KeyFile(path, as_text(body["key"], f"{RECOVERY_FILE}.key"), recovery, 1))
+        elif os.path.lexists(self.first):
+            found.append(KeyFile(self.first, self.did, recovery, 1))
+        return sorted(found, key=lambda file: (file.number, file.did))
+
+    @property
+    def _kind(self) -> str:
+        return self.first.name.partition(".")[0]
+
+    @property
+    def _suffix(self) -> str:
+        return self.first.name[len(self._kind) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +234,20 @@ def create_creator(
             path.unlink()
         raise
     return profile
+
+
+def load_recovery(folder: Path) -> Object | None:
+    """Reads the body that registers the recovery key, from ``recovery.json`` in `folder`; None where there is none.
+
+    Raises:
+        MalformedError: not the body of a key statement.
+        BackendError: it cannot be read.
+    """
+    try:
+        data = read_file(folder / RECOVERY_FILE, MAX_BODY_BYTES, RECOVERY_FILE)
+    except NotFoundError:
+        return None
+    return as_object(parse(data, RECOVERY_FILE, MAX_BODY_BYTES), RECOVERY_FILE, ("op", "key", "possession", "recovery"))
 
 
 def save_key(

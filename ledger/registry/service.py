@@ -66,6 +66,8 @@ class Identity:
     key: SigningKey
     log_key: SigningKey
     token_key: SigningKey
+    further: tuple[SigningKey, ...] = ()
+    """More statement keys, the oldest first: the newest that counts in the log signs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,26 @@ class Registry:
         }
 
     def sign(self, kind: str, body: Object) -> Statement:
-        """Makes a statement of the registry for its own log."""
-        return sign_statement(kind, self.identity.did, self.identity.key, self.identity.origin, body)
+        """Makes a statement of the registry for its own log, with the newest of its keys that counts there.
+
+        Raises:
+            RefusedError: ``key-invalid``: none of them does.
+        """
+        key = self._statement_key()
+        if key is None:
+            raise RefusedError(
+                f"no statement key of {self.identity.did} here counts in its log; add one with its recovery key",
+                code="key-invalid",
+                field="keys",
+            )
+        return sign_statement(kind, self.identity.did, key, self.identity.origin, body)
+
+    def _statement_key(self) -> SigningKey | None:
+        identity = self.identity
+        with self.log.fold_lock:
+            fold = self.log.fold
+            keys = (*reversed(identity.further), identity.key)
+            return next((key for key in keys if fold.key_valid(identity.did, key.did, fold.size)), None)
 
     def close(self) -> None:
         """Stops the writer and closes the stores."""
@@ -162,7 +182,10 @@ class Registry:
                 self._is_behind = False
 
     def reconcile(self) -> list[int]:
-        """Enters logged payloads the catalog lacks, erases what is erased, and reviews what a rule decides."""
+        """Enters logged payloads the catalog lacks, erases what is erased, and reviews what a rule decides.
+
+        A registry whose keys are all revoked reviews nothing, and opens: a recovery key adds one over HTTP.
+        """
         with self.log.fold_lock:
             leaves = list(self.log.fold.manifests.values())
         missing = [m for m in leaves if self.catalog.manifest(m.index) is None and not is_erased(m)]
@@ -173,7 +196,7 @@ class Registry:
             record = self.catalog.manifest(leaf.index)
             if record is not None and is_erased(leaf):
                 self._erase(record)
-            elif record is not None and leaf.review is None:
+            elif record is not None and leaf.review is None and self._statement_key() is not None:
                 self.reviews.by_rule(record, self.all_entries(leaf.index))
         return entered
 

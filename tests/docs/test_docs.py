@@ -48,7 +48,7 @@ DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
 PICTURES = ROOT / "ledger" / "cli" / "demo_pictures" / "avatars"
 README = ROOT / "README.md"
-GUIDES = tuple(DOCS / "guides" / f"{name}.md" for name in ("creator", "model-maker", "auditor", "operator"))
+GUIDES = tuple(DOCS / "guides" / f"{name}.md" for name in ("creator", "model-maker", "auditor", "operator", "keys"))
 PAGES = (*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")))
 STORIES = {"readme": (README,), "guides": GUIDES, "verification": (DOCS / "verification.md",)}
 
@@ -107,6 +107,7 @@ def test_blocks_run(story: str, tmp_path: Path) -> None:
                 "TRAINMARK_REGISTRY": server.url,
                 "TRAINMARK_PASSPHRASE": "the signing key's own",
                 "TRAINMARK_RECOVERY_PASSPHRASE": "the recovery key's own",
+                "TRAINMARK_NEW_PASSPHRASE": "the signing key's own",
                 "TRAINMARK_TRACEBACK": "1",
             },
             stdin=subprocess.DEVNULL,

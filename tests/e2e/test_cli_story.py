@@ -689,7 +689,7 @@ def test_what_collides_waits_and_is_decided_by_a_person(story: Story) -> None:
     [answer] = ok(call("resolve", "priced/0.png", "--registry", story.url, "--json")).value["answers"]
     assert {(claim["leaf"], claim["contested"]) for claim in answer["claims"]} == {(leaf, True), (contested, True)}
     assert "state listed, contested" in call("resolve", "priced/0.png", "--registry", story.url).out
-    ok(call("review", "reject", leaf, "--outcome", "delisted", *review))
+    ok(call("review", "delist", leaf, *review))
     verdict = call("check", corpus("decided", "priced/0.png"), "--registry", story.url, "--token", "grant.token.json")
     assert ok(verdict).out.startswith("1 files for train: 1 allowed")
 
