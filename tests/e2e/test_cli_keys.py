@@ -326,18 +326,20 @@ def test_the_registrys_own_statement_key(
         ok(call("review", "list", "--registry", server.url, "--key", new["file"]))
         port = server.settings.port
     with running_server(folder, port=port, **settings) as server:
+        client = Creator(server.url, "client")
+        client.publish("pictured", 1)
+        assert [one.key for one in leaves(server.url) if one.type == "review"] == [new["key"]]
         revoke = ("keys", "revoke", file, "--recovery", "recovery.pem", *key)
         ok(call(*revoke))
         ok(call(*revoke))
         refused(call("review", "list", "--registry", server.url, "--key", file), 1, "[key-invalid]")
         size = len(leaves(server.url))
-        client = Creator(server.url, "client")
-        client.publish("pictured", 1)
+        client.publish("pictured-again", 2)
         said = [one for one in leaves(server.url, size) if one.type == "review"]
         assert [(one.by, one.key) for one in said] == [(first["key"], new["key"])]
     # Without any key that counts it reviews nothing, and is there to be given one.
     Path(new["file"]).unlink()
-    client.make("unreviewed", 2)
+    client.make("unreviewed", 3)
     for _ in range(2):
         with running_server(folder, port=port, **settings) as server:
             refused(client.publish_again("unreviewed"), 1, "keys: no statement key of did:key:")
