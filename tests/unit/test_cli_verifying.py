@@ -80,7 +80,7 @@ def test_what_is_required_says_which_block_to_ask_for(tmp_path: Path) -> None:
 def test_what_cannot_be_verified_is_told_by_what_it_is(tmp_path: Path, data: bytes, found: str) -> None:
     (tmp_path / "file").write_bytes(data)
     said = verify(tmp_path / "file")
-    kinds = "a proof or a token or evidence of a fork or an attribution manifest or a dataset manifest"
+    kinds = "a proof or a token or an attribution manifest or a dataset manifest or evidence of a fork"
     assert (said.code, said.out) == (2, "")
     assert said.err == f"trainmark: file: expected {kinds}, found {found} [malformed]\n"
 
