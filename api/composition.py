@@ -32,8 +32,9 @@ from api.settings import EMBEDDED, Settings, check_settings
 from ledger.encoding import sha256
 from ledger.errors import MalformedError
 from ledger.files import read_file
+from ledger.keys import SigningKey
 from ledger.note import ED25519, VerifierKey, format_vkey
-from ledger.policy import parse_policy
+from ledger.policy import Policy, parse_policy
 from ledger.ports import Anchor, Cosigners
 from ledger.registry.grants import Grants
 from ledger.registry.service import Identity, Registry
@@ -41,9 +42,12 @@ from ledger.store.catalog import SqlCatalog
 from ledger.store.engine import connect, prepare
 from ledger.store.entries import SqlEntryStore
 from ledger.store.files import FolderBlobStore, FolderTileStore, disk_errors
-from ledger.witness.cosigners import HttpCosigners
+from ledger.witness.cosigners import HttpCosigners, addresses
 
 MAX_POLICY_BYTES: Final = 64 * 1024
+WITNESSES: Final = "TRAINMARK_WITNESSES"
+_FORM: Final = VerifierKey("form", ED25519, SigningKey(bytes(32)).public)
+"""A log key to read a policy with while the log's own is not known yet: before there are keys."""
 
 RESTART_SECONDS: Final = 5.0
 """A database server may take a moment to notice that a writer was killed."""
@@ -99,6 +103,7 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         BackendError: a file or the database cannot be used.
     """
     check_settings(settings)
+    _witness_policy(settings, _FORM)  # before anything is made
     folder = settings.data_dir
     passphrase = settings.key_passphrase.get_secret_value().encode() if settings.key_passphrase else None
     with ExitStack() as stack:
@@ -106,8 +111,10 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         has_log = entries.head() is not None or (folder / "log" / "checkpoint").exists()
         keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
         origin = origin_of(settings, keys.log.public)
-        cosigners = _open_cosigners(settings, VerifierKey(origin, ED25519, keys.log.public))
-        if cosigners is not None:
+        witnesses = _witness_policy(settings, VerifierKey(origin, ED25519, keys.log.public))
+        cosigners = None
+        if witnesses is not None:
+            cosigners = HttpCosigners(witnesses, settings.witness_seconds, WITNESSES)
             stack.callback(cosigners.close)
         registry = stack.enter_context(_opened(settings, keys, origin, engine, entries, cosigners))
         with disk_errors("log.vkey"):
@@ -119,19 +126,21 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         yield Running(settings, registry, Grants(registry), anchorer)
 
 
-def _open_cosigners(settings: Settings, log: VerifierKey) -> Cosigners | None:
-    """Returns the witnesses that the settings name; the policy's log line may be left out: it is this log's."""
+def _witness_policy(settings: Settings, log: VerifierKey) -> Policy | None:
+    """Returns the policy of the witnesses that the settings name, if they name any; its log line may be left out: it is
+    that of `log`."""
     if settings.witnesses is None:
         return None
-    field, vkey = "TRAINMARK_WITNESSES", format_vkey(log)
     try:
-        text = read_file(settings.witnesses, MAX_POLICY_BYTES, field).decode("utf-8")
+        text = read_file(settings.witnesses, MAX_POLICY_BYTES, WITNESSES).decode("utf-8")
     except UnicodeDecodeError as e:
-        raise MalformedError("is not text in UTF-8", field=field) from e
-    policy = parse_policy(text if vkey in text.split() else f"{text}\nlog {vkey}\n", field)
+        raise MalformedError("is not text in UTF-8", field=WITNESSES) from e
+    vkey = format_vkey(log)
+    policy = parse_policy(text if vkey in text.split() else f"{text}\nlog {vkey}\n", WITNESSES)
     if not policy.witnesses:
-        raise MalformedError("names no witness; leave the setting out if there is none to ask", field=field)
-    return HttpCosigners(policy, settings.witness_seconds, field)
+        raise MalformedError("names no witness; leave the setting out if there is none to ask", field=WITNESSES)
+    addresses(policy, WITNESSES)  # each can be asked
+    return policy
 
 
 def stand_by(settings: Settings) -> None:

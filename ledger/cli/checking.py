@@ -20,7 +20,7 @@ from ledger.cli.resolving import registry_option
 from ledger.cli.trusting import load_trust, trust_option
 from ledger.cli.verifying import MAX_BUNDLE_BYTES
 from ledger.encoding import digest_decode
-from ledger.errors import BackendError, MalformedError, RefusedError
+from ledger.errors import MalformedError, RefusedError
 from ledger.files import read_file, replace_file
 from ledger.gate.folder import check_folder
 from ledger.gate.verdict import REASONS, Covering, Verdict, Wanted, Word
@@ -39,27 +39,20 @@ class _Resolver:
 
     def __init__(self, client: RegistryClient) -> None:
         self._client = client
-        self._failed: dict[bytes, str] = {}
-        """Digests whose claims could not be read, with the reason: asked for a proof of one, it raises that."""
 
-    def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int]]:
-        leaves: dict[bytes, Sequence[int]] = {}
-        for answer in self._client.resolve(digests, failed=self._fail):
+    def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int] | None]:
+        unread: list[bytes] = []
+        leaves: dict[bytes, Sequence[int] | None] = {}
+        for answer in self._client.resolve(digests, failed=lambda digest, error: unread.append(digest)):
             found = [as_int(_leaf_of(claim), "leaf") for claim in answer["claims"]]
             if found:
                 leaves[digest_decode(answer["digest"])] = found
-        # Somebody may claim them: the gate must ask for a proof.  Leaf 0 is a policy, no manifest.
-        return {**leaves, **dict.fromkeys(self._failed, (0,))}
-
-    def _fail(self, digest: bytes, error: BackendError) -> None:
-        self._failed[digest] = error.message
+        return {**leaves, **dict.fromkeys(unread)}
 
     def checkpoint(self) -> bytes:
         return self._client.checkpoint()
 
     def proof(self, digest: bytes, leaf: int) -> bytes:
-        if digest in self._failed:
-            raise BackendError(self._failed[digest], code="protocol")
         return self._client.proof(digest, leaf)
 
 

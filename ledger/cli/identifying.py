@@ -8,9 +8,8 @@ import click
 
 from ledger.canonical import Object
 from ledger.cli.committing import commitment, evidence_option
-from ledger.cli.output import emit, json_option
-from ledger.cli.resolving import registry_option
-from ledger.cli.reviewing import key_option, speaking
+from ledger.cli.output import emit
+from ledger.cli.reviewing import desk_options, speaking
 from ledger.keys import did_decode
 from ledger.statements import LEVELS, sign_statement
 
@@ -19,9 +18,7 @@ from ledger.statements import LEVELS, sign_statement
 @click.argument("creator")
 @click.argument("level", type=click.Choice(LEVELS))
 @evidence_option
-@registry_option
-@key_option
-@json_option
+@desk_options
 def identity(creator: str, level: str, evidence_path: Path | None, url: str, key_path: Path, as_json: bool) -> None:
     """State for CREATOR (a did:key) what is known: self (their own word), domain (they control the page they name) or
     attested (somebody you trust confirmed who they are)."""

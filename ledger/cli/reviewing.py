@@ -46,6 +46,11 @@ def key_option(command: click.decorators.FC) -> click.decorators.FC:
     )(command)
 
 
+def desk_options(command: click.decorators.FC) -> click.decorators.FC:
+    """Adds what each of these commands takes: ``--registry``, ``--key`` and ``--json``."""
+    return registry_option(key_option(json_option(command)))
+
+
 def registry_key(path: Path) -> SigningKey:
     if not os.path.lexists(path):
         raise NotFoundError(
@@ -69,9 +74,7 @@ def speaking(url: str, key_path: Path) -> Iterator[tuple[RegistryClient, Registr
 
 
 @review.command("list")
-@registry_option
-@key_option
-@json_option
+@desk_options
 def list_(url: str, key_path: Path, as_json: bool) -> None:
     """List what waits, with the reasons, and the cases that are not decided."""
     with speaking(url, key_path) as (client, _, _):
@@ -91,9 +94,7 @@ def list_(url: str, key_path: Path, as_json: bool) -> None:
 
 @review.command("show")
 @click.argument("leaf", type=click.IntRange(0))
-@registry_option
-@key_option
-@json_option
+@desk_options
 def show(leaf: int, url: str, key_path: Path, as_json: bool) -> None:
     """Show a manifest leaf, hidden and erased ones too: its state, what was said of it, its cases."""
     with speaking(url, key_path) as (client, _, _):
@@ -127,9 +128,7 @@ def _told(value: Any) -> Iterator[str]:
 @click.argument("leaf", type=click.IntRange(0))
 @click.option("--visibility", type=click.Choice(VISIBILITIES), default="public", show_default=True)
 @evidence_option
-@registry_option
-@key_option
-@json_option
+@desk_options
 def approve(leaf: int, visibility: str, evidence_path: Path | None, url: str, key_path: Path, as_json: bool) -> None:
     """List a manifest."""
     _review(leaf, "listed", visibility, evidence_path, url, key_path, as_json)
@@ -138,9 +137,7 @@ def approve(leaf: int, visibility: str, evidence_path: Path | None, url: str, ke
 @review.command("reject")
 @click.argument("leaf", type=click.IntRange(0))
 @evidence_option
-@registry_option
-@key_option
-@json_option
+@desk_options
 def reject(leaf: int, evidence_path: Path | None, url: str, key_path: Path, as_json: bool) -> None:
     """Reject a manifest that waits."""
     _review(leaf, "rejected", None, evidence_path, url, key_path, as_json)
@@ -149,9 +146,7 @@ def reject(leaf: int, evidence_path: Path | None, url: str, key_path: Path, as_j
 @review.command("delist")
 @click.argument("leaf", type=click.IntRange(0))
 @evidence_option
-@registry_option
-@key_option
-@json_option
+@desk_options
 def delist(leaf: int, evidence_path: Path | None, url: str, key_path: Path, as_json: bool) -> None:
     """Take a listed manifest off: no new grants; its payload stays, and it may be approved again."""
     _review(leaf, "delisted", None, evidence_path, url, key_path, as_json)
@@ -161,9 +156,7 @@ def delist(leaf: int, evidence_path: Path | None, url: str, key_path: Path, as_j
 @click.argument("leaf", type=click.IntRange(0))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @evidence_option
-@registry_option
-@key_option
-@json_option
+@desk_options
 def erase(leaf: int, yes: bool, evidence_path: Path | None, url: str, key_path: Path, as_json: bool) -> None:
     """Delete a manifest's payload and salts for good; its leaf stays, and earlier proofs still verify."""
     if not yes:
@@ -215,9 +208,7 @@ def all_option(command: click.decorators.FC) -> click.decorators.FC:
 @entries_option
 @all_option
 @evidence_option
-@registry_option
-@key_option
-@json_option
+@desk_options
 def hold(
     case: int,
     entries: tuple[int, ...],
@@ -248,9 +239,7 @@ def hold(
 @entries_option
 @all_option
 @evidence_option
-@registry_option
-@key_option
-@json_option
+@desk_options
 def decide(
     case: int,
     outcome: str,

@@ -38,8 +38,9 @@ class Resolver(Protocol):
     def checkpoint(self) -> bytes:
         """Returns the log's newest checkpoint note."""
 
-    def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int]]:
-        """Returns, for each digest that has any, the manifest leaves that claim it."""
+    def claim_leaves(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[int] | None]:
+        """Returns, for each digest that has any, the manifest leaves that claim it; None where they could not be
+        read."""
 
     def proof(self, digest: bytes, leaf: int) -> bytes:
         """Returns the proof bundle of one claim. Raises NotFoundError."""
@@ -166,7 +167,7 @@ class _Gate:
 
     def check(self, hashed: Sequence[Hashed]) -> Iterator[Verdict]:
         digests = list({d for h in hashed for d in (h.digest, h.content) if d is not None})
-        leaves: Mapping[bytes, Sequence[int]] = {}
+        leaves: Mapping[bytes, Sequence[int] | None] = {}
         failed = ["error"] if self.size is None else []
         try:
             leaves = self.resolver.claim_leaves(digests)
@@ -175,14 +176,17 @@ class _Gate:
         for item in hashed:
             yield self._verdict(item, leaves, failed)
 
-    def _verdict(self, item: Hashed, leaves: Mapping[bytes, Sequence[int]], failed: Sequence[str]) -> Verdict:
+    def _verdict(self, item: Hashed, leaves: Mapping[bytes, Sequence[int] | None], failed: Sequence[str]) -> Verdict:
         if item.problem == LEFT_OUT:
             return Verdict(item.file, None, None, self.registry, "aside", (LEFT_OUT,), size=self.size, as_of=self.now)
         refusals = [*failed, *([item.problem] if item.problem else [])]
         offers: list[Offer] = []
         asked: set[int] = set()
         for digest in (item.digest, item.content):
-            for leaf in leaves.get(digest, ()) if digest is not None else ():
+            claimed = leaves.get(digest, ()) if digest is not None else ()
+            if claimed is None:
+                refusals.append("error")
+            for leaf in claimed or ():
                 if leaf in asked:
                     continue
                 asked.add(leaf)

@@ -366,10 +366,11 @@ class Log:
     def _take(self, batch: Sequence[_Pending]) -> dict[int, list[_Pending]]:
         """Folds what may be logged and answers what may not; returns who waits for which index, in order."""
         taken: dict[int, list[_Pending]] = {}
-        places: dict[bytes, int] = {}
-        for pending in batch:
+        digests = [sha256(pending.statement.data) for pending in batch]
+        places = dict(self._entries.indices_of(digests))
+        for pending, digest in zip(batch, digests, strict=True):
             statement = pending.statement
-            index = places.get(statement.data, self.place_of(statement))
+            index = places.get(digest)
             if index is not None and self._ahead.is_overtaken(statement):
                 index = None
             if index is None:
@@ -377,7 +378,7 @@ class Log:
                 if reason is not None:
                     pending.answer.set_exception(void_error(reason))
                     continue
-                index = places[statement.data] = self._ahead.size
+                index = places[digest] = self._ahead.size
                 self._ahead.add_statement(statement)
             taken.setdefault(index, []).append(pending)
         return taken

@@ -58,23 +58,31 @@ class _Witness:
     waited_from: float = 0.0
 
 
-class HttpCosigners:
-    """The witnesses of `policy`, asked for at most `seconds` each; one caller at a time.
+def addresses(policy: Policy, field: str = "policy") -> dict[str, str]:
+    """Returns where each witness of a policy is asked.
 
     Raises:
         MalformedError: a witness without a URL to ask, or more witnesses than a note has lines for.
     """
+    if len(policy.witnesses) > MAX_WITNESSES:
+        raise MalformedError(
+            f"at most {MAX_WITNESSES} witnesses can sign one checkpoint, found {len(policy.witnesses)}", field=field
+        )
+    return {name: _address(name, policy.urls.get(name), field) for name in policy.witnesses}
+
+
+class HttpCosigners:
+    """The witnesses of `policy`, asked for at most `seconds` each; one caller at a time.
+
+    Raises:
+        MalformedError: as :func:`addresses`.
+    """
 
     def __init__(self, policy: Policy, seconds: float, field: str = "policy") -> None:
-        if len(policy.witnesses) > MAX_WITNESSES:
-            raise MalformedError(
-                f"at most {MAX_WITNESSES} witnesses can sign one checkpoint, found {len(policy.witnesses)}", field=field
-            )
+        urls = addresses(policy, field)
         self.policy = policy
         self._seconds = seconds
-        self._witnesses = {
-            name: _Witness(key, _address(name, policy.urls.get(name), field)) for name, key in policy.witnesses.items()
-        }
+        self._witnesses = {name: _Witness(key, urls[name]) for name, key in policy.witnesses.items()}
         self._loop = asyncio.new_event_loop()
         self._http = httpx.AsyncClient(
             timeout=seconds,

@@ -73,7 +73,7 @@ def test_a_policy_that_cannot_be_asked_is_refused_before_anything(
 ) -> None:
     with pytest.raises(MalformedError, match=message):
         begin(tmp_path / "data", policy)
-    assert not (tmp_path / "data" / "log" / "checkpoint").exists()  # no log was begun
+    assert not (tmp_path / "data" / "registry.db").exists()
 
 
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
