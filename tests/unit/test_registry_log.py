@@ -118,6 +118,20 @@ def test_no_state_is_shown_that_is_not_published(log: Log, disk: Disk, caplog: p
     assert caught.value.code == "log-stopped"
 
 
+def test_one_statement_twice_in_a_batch_is_one_leaf(log: Log, disk: Disk) -> None:
+    disk.committing.clear()
+    disk.commits_again.clear()
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(log.append, record(0))
+        assert disk.committing.wait(WAIT)  # what comes now waits together for the next batch
+        twice = [threads.submit(log.append, record(1)) for _ in range(2)]
+        while len(log._pool) < 2:
+            assert not any(future.done() for future in twice)
+        disk.commits_again.set()
+        assert [future.result(WAIT).index for future in (first, *twice)] == [1, 2, 2]
+    assert log.head.size == 3
+
+
 def test_a_stopped_log_says_why(log: Log, disk: Disk) -> None:
     assert log.broken is None
     disk.committing.clear()
