@@ -55,8 +55,8 @@ def demo(folder: Path | None, serve: bool | None) -> None:
                 tools = shlex.quote(str(Path(sys.executable).parent))
                 click.echo(f"To repeat a command: cd {shlex.quote(str(stage))}; export PATH={tools}:$PATH")
             if serve:
-                click.echo(f"The page is at {server.url}/  drop a file of {stage / 'tagged'} on it.  Ctrl-C ends.")
-                with contextlib.suppress(KeyboardInterrupt):
+                with contextlib.suppress(KeyboardInterrupt):  # from the moment it is said
+                    click.echo(f"The page is at {server.url}/  drop a file of {stage / 'tagged'} on it.  Ctrl-C ends.")
                     threading.Event().wait()
 
 
