@@ -374,7 +374,7 @@ def test_a_registry_whose_log_is_stopped_says_so_and_is_read(tmp_path_factory: p
     key = signing_key("stopped")
     with (
         running_server(tmp_path_factory.mktemp("stopped")) as server,
-        RegistryClient(server.url) as client,
+        RegistryClient(server.url, sleep=lambda seconds: None) as client,
         httpx.Client(base_url=server.url) as http,
     ):
         client.authenticate(key, key.did, ("publish",))

@@ -176,7 +176,11 @@ def test_the_writers_connection_is_ended_while_it_commits(postgres: Cluster, tmp
 
 def test_an_idle_writers_connection_is_ended(postgres: Cluster, tmp_path: Path) -> None:
     name, ada = postgres.new_database(), signing_key("idle")
-    with running_server(tmp_path, database=postgres.url(name)) as server, story.client_of(server, ada) as client:
+    with (
+        running_server(tmp_path, database=postgres.url(name)) as server,
+        RegistryClient(server.url, sleep=_no_wait) as client,
+    ):
+        client.authenticate(ada, ada.did, story.SCOPES)
         library = make_library(ada, client.policy().origin, [b"idle"])
         size = client.policy().size
         assert postgres.end_connections(name, WRITER) == 1
