@@ -150,7 +150,6 @@ def require(scope: str) -> Callable[..., Access]:
         request: Request, _described: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
     ) -> Access:
         running: Running = request.app.state.running
-        quota: Quota = request.app.state.subject_quota
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise _unauthorized("no-token", "a bearer token from /oauth/token is needed")
@@ -165,12 +164,22 @@ def require(scope: str) -> Callable[..., Access]:
         if scope not in access.scopes:
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
             raise ProblemError(Problem(403, "insufficient-scope", f"the scope {scope} is needed", None, headers))
-        wait = quota.take(access.subject)
-        if wait:
-            raise ProblemError(too_many(f"too many writes of {access.subject}", wait))
+        charge_party(request, access, 1)
         return access
 
     return access_of
+
+
+def charge_party(request: Request, access: Access, writes: int) -> None:
+    """Takes `writes` from the quota of the party that writes.
+
+    Raises:
+        ProblemError: 429: they are not there.
+    """
+    quota: Quota = request.app.state.subject_quota
+    wait = quota.take(access.subject, writes)
+    if wait:
+        raise ProblemError(too_many(f"too many writes of {access.subject}", wait))
 
 
 def check_access(running: Running, access: Access) -> None:

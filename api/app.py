@@ -96,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     caps = {
         "/v1/manifests": settings.max_manifest_bytes + publishing.ENVELOPE_BYTES,
+        "/v1/statements": publishing.MAX_STATEMENTS_BYTES,
         "/v1/resolve": resolving.MAX_BATCH_BYTES,
         "/v1/tokens": tokens.MAX_REQUEST_BYTES,
     }

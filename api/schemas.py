@@ -5,6 +5,7 @@ Digests are ``sha256:<64 hex>``, times ``YYYY-MM-DDTHH:MM:SSZ``, parties did:key
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -513,9 +514,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _PHRASES[status], "content": {PROBLEM_TYPE: schema}} for status in statuses}
 
 
-def raw_body(media_type: str, description: str) -> dict[str, Any]:
-    """Returns the ``openapi_extra`` of a route that reads its body as bytes."""
-    return {"requestBody": {"required": True, "description": description, "content": {media_type: {}}}}
+def raw_body(kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the ``openapi_extra`` of a route that reads its body as bytes: media types, and what each holds."""
+    content = {kind: {"schema": {"type": "string", "description": text}} for kind, text in kinds.items()}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
 Json: TypeAlias = dict[str, Any]
 
 BATCH: Final = 10_000
+STATEMENTS: Final = 1024
 PAGE: Final = 100
 REVIEWS_PAGE: Final = 20
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
@@ -279,6 +280,20 @@ class RegistryClient:
         answer = self._json("POST", "/v1/statements", statement.data, self._authorization())
         with _reading("receipt"):
             return _logged(answer)
+
+    def speak_many(self, statements: Iterable[Statement]) -> Iterator[LoggedAt | TrainmarkError]:
+        """Has statements logged, ``STATEMENTS`` at a time; yields where each is, or why it is not logged, in order."""
+        rest = iter(statements)
+        while batch := list(islice(rest, STATEMENTS)):
+            body = b"".join(statement.data + b"\n" for statement in batch)
+            notes: dict[int, bytes] = {}
+            headers = {**self._authorization(), "Content-Type": "application/x-ndjson"}
+            data = self._read("POST", "/v1/statements", body, headers, limit=MAX_JSON_BYTES, timeout=LONG_TIMEOUT)
+            with _reading("receipts"):
+                answers = [_answer(load_json(line, "answer", MAX_PROBLEM_BYTES), notes) for line in data.splitlines()]
+                if len(answers) != len(batch):
+                    raise ValueError("another number of lines")
+            yield from answers
 
     def issue_token(self, request: Json) -> IssuedToken:
         """Issues an attribution token on works of the party authenticated (scope ``token``).
@@ -550,14 +565,19 @@ def _check(response: httpx.Response) -> None:
         raise BackendError("the registry compresses its answer though it was asked not to", code="protocol")
     if 200 <= response.status_code < 300:
         return
-    kind = _ERRORS.get(response.status_code, BackendError)
-    code, field, detail = kind.code, None, f"the registry answers {response.status_code}"
     if response.headers.get("content-type", "").startswith("application/problem+json"):
         with _reading("problem"):
             problem = load_json(_capped(response, MAX_PROBLEM_BYTES), "problem", MAX_PROBLEM_BYTES)
-            code, detail = _line(problem["code"])[:64], _line(problem["detail"])
-            field = None if problem["field"] is None else _line(problem["field"])[:128]
-    raise kind(detail, code=code, field=field)
+            error = _error({**problem, "status": response.status_code})
+        raise error
+    raise _ERRORS.get(response.status_code, BackendError)(f"the registry answers {response.status_code}")
+
+
+def _error(problem: Json) -> TrainmarkError:
+    """Returns the error that a problem stands for."""
+    kind = _ERRORS.get(_whole(problem["status"]), BackendError)
+    field = None if problem["field"] is None else _line(problem["field"])[:128]
+    return kind(_line(problem["detail"]), code=_line(problem["code"])[:64], field=field)
 
 
 def _capped(response: httpx.Response, limit: int) -> bytes:
@@ -602,6 +622,16 @@ def _reading(what: str) -> Iterator[None]:
 
 def _logged(value: Json) -> LoggedAt:
     return LoggedAt(_whole(value["leaf"]), _whole(value["size"]), _text(value["checkpoint"]).encode())
+
+
+def _answer(value: Json, notes: dict[int, bytes]) -> LoggedAt | TrainmarkError:
+    """Reads one answer of many; `notes` are the checkpoints of the answers before it, by size."""
+    if "leaf" not in value:
+        return _error(value)
+    size = _whole(value["size"])
+    if size not in notes:
+        notes[size] = _text(value["checkpoint"]).encode()
+    return LoggedAt(_whole(value["leaf"]), size, notes[size])
 
 
 def _chain(value: Json) -> tuple[ChainIdentity, str]:

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api import schemas
-from api.routes.support import JSON, REVALIDATE, Answering, DigestPath, Registry, body_of, charge
+from api.routes.support import JSON, NDJSON, REVALIDATE, Answering, DigestPath, Registry, body_of, charge, lines_of
 from ledger.encoding import digest_decode
 from ledger.errors import MalformedError, RefusedError
 from ledger.ports import MAX_DIGESTS
@@ -21,7 +21,6 @@ from ledger.registry.proving import prove
 
 router = APIRouter(tags=["resolve"])
 
-NDJSON: Final = "application/x-ndjson"
 MAX_BATCH_BYTES: Final = MAX_DIGESTS * 80
 DIGESTS_PER_UNIT: Final = 100
 RESOLVERS: Final = 2
@@ -42,7 +41,7 @@ async def resolve(digest: DigestPath, request: Request, answers: Answering) -> R
     "/v1/resolve",
     response_class=StreamingResponse,
     responses={200: {"content": {NDJSON: {}}}, **schemas.problems(400, 403, 408, 413, 429, 503)},
-    openapi_extra=schemas.raw_body(NDJSON, "One digest per line, as a JSON string; at most 10,000."),
+    openapi_extra=schemas.raw_body({NDJSON: "One digest per line, as a JSON string; at most 10,000."}),
 )
 async def resolve_many(request: Request, answers: Answering) -> Response:
     """The same answers for up to 10,000 digests, one line each, in the order they were asked for."""
@@ -59,9 +58,7 @@ def _lines(chunks: Iterable[list[bytes]]) -> Iterator[bytes]:
 
 
 def _read_lines(body: bytes) -> list[bytes]:
-    lines = body.split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
+    lines = lines_of(body)
     if len(lines) > MAX_DIGESTS:
         raise RefusedError(f"at most {MAX_DIGESTS} digests per request", code="too-many", field="body")
     digests = []

@@ -15,6 +15,7 @@ from api.writing import Writing
 
 MAX_PAGE: Final = 100
 JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 REVALIDATE: Final = "no-cache"
 
@@ -54,6 +55,17 @@ Before = Annotated[int | None, Query(ge=0, description="The cursor of the page b
 def answer(value: Any, status: int = 200, cache: str = REVALIDATE) -> Response:
     """Returns a JSON answer."""
     return Response(orjson.dumps(value), status, {"Cache-Control": cache}, JSON)
+
+
+def lines_of(body: bytes) -> list[bytes]:
+    """Returns the lines of a body; the last one may end without a line feed."""
+    lines = body.split(b"\n")
+    return lines[:-1] if lines[-1] == b"" else lines
+
+
+def media_type_of(request: Request) -> str:
+    """Returns what the request says its body is, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def body_of(request: Request) -> bytes:

@@ -22,7 +22,8 @@ from ledger.errors import BackendError, NotFoundError, RefusedError
 from ledger.manifests import MAX_ENTRY_BYTES, Header
 from ledger.ports import ManifestRecord, TokenRecord
 from ledger.registry.proving import carried_indices, carry, carry_anchors
-from ledger.registry.service import DAY, Registry
+from ledger.registry.service import Registry
+from ledger.registry.speaking import DAY
 from ledger.terms import Terms
 from ledger.tokens.attribution import Licensee, Price, SdJwt, issue, parse_token
 from ledger.tokens.bundle import format_token_bundle

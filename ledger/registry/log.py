@@ -228,30 +228,43 @@ class Log:
     def append(self, statement: Statement) -> Logged:
         """Logs a statement whose signature is checked here.
 
-        The same statement again gives its first place, so that a request may be repeated; but it is logged anew when it
-        says again what another statement has changed since (:meth:`ledger.state.Fold.is_overtaken`).  Returns when a
-        published checkpoint covers it.
+        Returns when a published checkpoint covers it; what else of it is as ``submit`` says.
 
         Raises:
-            RefusedError: it would be void (code ``void``, ``key-invalid`` or ``wrong-log``), or ``unknown-type``.
-            ConflictError: ``pool-full``: try again later.
-            BackendError: ``log-stopped``, ``quorum``: it is unknown whether this statement is or will be in the log;
-                saying it again is safe.
+            VerificationError: ``bad-signature``.
+            RefusedError, ConflictError, BackendError: as ``submit``, and its answer.
         """
-        verify_statement(statement)
-        if isinstance(statement.body, UnknownBody):
+        [answer] = self.submit([verify_statement(statement)])
+        return answer.result()
+
+    def submit(self, statements: Sequence[Statement]) -> list[Future[Logged]]:
+        """Takes statements whose signatures have been verified, all or none; each is answered for itself.
+
+        They are logged in their order, in one batch or several.  The same statement again gives its first place, so
+        that a request may be repeated; but it is logged anew when it says again what another statement has changed
+        since (:meth:`ledger.state.Fold.is_overtaken`).  An answer comes when a published checkpoint covers it, or it is
+        a RefusedError, as it would be void (code ``void``, ``key-invalid`` or ``wrong-log``), or a BackendError
+        (``log-stopped``, ``quorum``): then it is unknown whether the statement is or will be in the log, and saying it
+        again is safe.
+
+        Raises:
+            RefusedError: ``unknown-type``.
+            ConflictError: ``pool-full``: try again later.
+            BackendError: ``log-stopped``, ``quorum``.
+        """
+        if any(isinstance(statement.body, UnknownBody) for statement in statements):
             raise RefusedError("a log holds what its registry can read", code="unknown-type", field="statement.type")
-        pending = _Pending(statement, Future())
+        pending = [_Pending(statement, Future()) for statement in statements]
         with self._pool_changed:
             if self.broken is not None:
                 raise self.broken
             if self._closed:
                 raise BackendError("the log is closed", code="log-stopped")
-            if len(self._pool) >= MAX_POOL:
+            if len(self._pool) + len(pending) > MAX_POOL:
                 raise ConflictError("the log's pool is full; try again in a few seconds", code="pool-full")
-            self._pool.append(pending)
+            self._pool.extend(pending)
             self._pool_changed.notify()
-        return pending.answer.result()
+        return [one.answer for one in pending]
 
     def place_of(self, statement: Statement) -> int | None:
         """Returns the index of a statement that is in the log already."""

@@ -3,57 +3,43 @@
 Order of a publication: cheap checks → blobs → log → catalog → review by rule.  A crash between two of them is finished
 when the registry is opened: it looks for logged manifests that are not in the catalog, or have no review though a rule
 decides them.  What is left when the witnesses' quorum comes too late for whoever waited is finished before the next
-thing is logged.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.claims` (who claims a file),
-:mod:`ledger.registry.reviews`, :mod:`ledger.registry.proving`, :mod:`ledger.registry.grants` (tokens) and
-:mod:`ledger.registry.anchoring`.
+thing is logged.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.speaking` (statements by
+themselves), :mod:`ledger.registry.claims` (who claims a file), :mod:`ledger.registry.reviews`,
+:mod:`ledger.registry.proving`, :mod:`ledger.registry.grants` (tokens) and :mod:`ledger.registry.anchoring`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from ledger.canonical import Object, parse
-from ledger.encoding import digest_encode, time_encode
-from ledger.errors import BackendError, ConflictError, NotFoundError, RefusedError
+from ledger.encoding import digest_encode
+from ledger.errors import BackendError, ConflictError, NotFoundError, RefusedError, TrainmarkError
 from ledger.keys import SigningKey
 from ledger.manifests import Entry, Header, parse_entry, parse_manifest, read_header
 from ledger.merkle import Tree, leaf_hashes
 from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
 from ledger.registry.claims import ClaimFound, Claims, hidden, is_erased
-from ledger.registry.listing import RULES_DIGEST, Decision, decide
+from ledger.registry.listing import RULES_DIGEST, Decision
 from ledger.registry.log import QUORUM_SECONDS, Log, Logged, void_error
 from ledger.registry.reviews import Reviews
+from ledger.registry.speaking import Answer, Speaking
 from ledger.registry.turns import Turns
 from ledger.statements import (
-    DisputeBody,
-    IdentityBody,
-    KeyAddBody,
-    KeyRevokeBody,
     ManifestBody,
-    PolicyBody,
-    RecordBody,
-    ReviewBody,
     Statement,
-    TrainingBody,
-    WithdrawBody,
-    parse_statement,
     sign_statement,
     verify_statement,
 )
 from ledger.terms import Terms, parse_terms, verify_text
 
-CREATORS_SAY: Final = (KeyAddBody, KeyRevokeBody, ManifestBody, WithdrawBody, DisputeBody, TrainingBody, RecordBody)
-REGISTRY_SAYS: Final = (KeyAddBody, KeyRevokeBody, ReviewBody, DisputeBody, IdentityBody, PolicyBody, RecordBody)
-DAY: Final = 86_400
 ENTRY_TREES: Final = 16
 """Trees of entries that are kept, of up to 100,000 entries and some 20 MB each."""
-MAX_KEYS: Final = 64
-MAX_RECOVERED_KEYS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +94,9 @@ class Registry:
         self._header = lru_cache(maxsize=4096)(_read_header)
         self._claims = Claims(self.log, catalog, self.header, self._terms)
         self.reviews = Reviews(self.log, catalog, self.all_entries, self.sign)
+        self._speaking = Speaking(
+            identity.did, self.log, catalog, self.turns, clock, self._terms, self.all_entries, self._erase
+        )
         try:
             self._open()
         except BaseException:
@@ -285,94 +274,24 @@ class Registry:
             RefusedError: ``forbidden``, ``notice`` (a withdrawal before its notice is over), ``not-listable``,
                 ``too-many-keys``, ``void``, ``key-invalid``.
         """
-        statement = verify_statement(parse_statement(data))
-        allowed = REGISTRY_SAYS if subject == self.identity.did else CREATORS_SAY
-        if statement.by != subject or not isinstance(statement.body, allowed):
-            raise RefusedError(f"{subject} may not make this statement", code="forbidden", field="statement")
+        [answer] = self.speak_many([data], subject)
+        if isinstance(answer, TrainmarkError):
+            raise answer
+        return answer
+
+    def speak_many(self, statements: Sequence[bytes], subject: str) -> list[Answer]:
+        """Logs many statements as ``speak`` does one, in their order; answers each with its place, or why it has none.
+
+        Up to ``MAX_POOL`` of them find a place in the log's pool.
+        """
         self._catch_up()
-        with self._remembering(), self._turn_of(statement):
-            if not self._is_said(statement):
-                self._check_now(statement)
-            logged = self.log.append(statement)
-            body = statement.body
-            if isinstance(body, ReviewBody) and body.outcome == "erased":
-                record = self.catalog.manifest(body.leaf)
-                if record is not None:
-                    self._erase(record)
-        return logged
-
-    def _turn_of(self, statement: Statement) -> AbstractContextManager[None]:
-        """Whose turn a statement is: what the registry says of a manifest is its creator's, an erasure may concern what
-        others share, and all else is the speaker's: nobody takes a turn of somebody else."""
-        body = statement.body
-        if isinstance(body, ReviewBody) and body.outcome == "erased":
-            return self.turns.of_all()
-        if statement.by == self.identity.did and isinstance(body, ReviewBody | DisputeBody):
-            with self.log.fold_lock:
-                manifest = self.log.fold.manifests.get(body.leaf)
-            if manifest is not None:
-                return self.turns.of(manifest.by)
-        return self.turns.of(statement.by)
-
-    def _is_said(self, statement: Statement) -> bool:
-        """Whether a statement is in the log and holds: saying it again is no new one, whatever the time is now."""
-        with self.log.fold_lock:
-            return self.log.place_of(statement) is not None and not self.log.fold.is_overtaken(statement)
-
-    def _check_now(self, statement: Statement) -> None:
-        """Refuses what the state of this moment does not allow, beyond what would be void in any log."""
-        match statement.body:
-            case WithdrawBody() as body:
-                self._check_notice(body)
-            case KeyAddBody():
-                self._check_keys(statement)
-            case ReviewBody() as body if body.outcome == "listed":
-                self._check_listing(body.leaf)
-            case _:
-                pass
-
-    def _check_keys(self, statement: Statement) -> None:
-        """Bounds a party's keys, revoked ones included: whoever verifies a statement reads where its keys come from."""
-        with self.log.fold_lock:
-            keys = self.log.fold.keys.get(statement.by, {})
-        signer = keys.get(statement.key)
-        most = MAX_RECOVERED_KEYS if signer is not None and signer.recovery else MAX_KEYS
-        if len(keys) >= most:
-            raise RefusedError(
-                f"{statement.by} has had {len(keys)} keys; a recovery key may add up to {MAX_RECOVERED_KEYS}, "
-                f"any other up to {MAX_KEYS}",
-                code="too-many-keys",
-                field="statement.key",
-            )
-
-    def _check_listing(self, leaf: int) -> None:
-        """A person decides what waits; what a rule rejects, or nobody can look at, nobody lists."""
-        with self.log.fold_lock:
-            if leaf not in self.log.fold.manifests:
-                return  # void in any log
-        if self.catalog.manifest(leaf) is None:
-            raise RefusedError(
-                f"the registry has no payload of leaf {leaf} that could be listed", code="not-listable", field="leaf"
-            )
-        decision = decide(self.all_entries(leaf), [])
-        if decision.outcome == "reject":
-            raise RefusedError(
-                f"leaf {leaf} is rejected by rule: {decision.reasons[0]}", code="not-listable", field="leaf"
-            )
+        answers = self._speaking.say(statements, subject)
+        self._is_behind |= any(isinstance(answer, BackendError) and answer.code == "quorum" for answer in answers)
+        return answers
 
     def _erase(self, record: ManifestRecord) -> None:
         payloads.erase(record, self.blobs, self.catalog)
         self.reviews.erased(record.leaf)
-
-    def _check_notice(self, body: WithdrawBody) -> None:
-        record = self.catalog.manifest(body.leaf)
-        if record is None:
-            return
-        earliest = self.clock() + self._terms(record.license).notice_days * DAY
-        if body.effective_at < earliest:
-            raise RefusedError(
-                f"the license's notice runs until {time_encode(earliest)}", code="notice", field="effective_at"
-            )
 
     # -- reading
 

@@ -25,16 +25,17 @@ class Turns:
         """How many have, or wait for, a turn of all; while there are any, nobody else begins one."""
 
     @contextmanager
-    def of(self, party: str) -> Iterator[None]:
-        """Waits for the turn of one party."""
+    def of(self, *parties: str) -> Iterator[None]:
+        """Waits for the turns of some parties, and takes them all at once."""
+        wanted = set(parties)
         with self._changed:
-            self._changed.wait_for(lambda: not self._alone and party not in self._busy)
-            self._busy.add(party)
+            self._changed.wait_for(lambda: not self._alone and self._busy.isdisjoint(wanted))
+            self._busy |= wanted
         try:
             yield
         finally:
             with self._changed:
-                self._busy.discard(party)
+                self._busy -= wanted
                 self._changed.notify_all()
 
     @contextmanager

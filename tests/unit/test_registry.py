@@ -26,7 +26,8 @@ from ledger.registry import payloads
 from ledger.registry.anchoring import Anchoring
 from ledger.registry.listing import MAX_REASONS, RULES, RULES_DIGEST, decide
 from ledger.registry.proving import prove
-from ledger.registry.service import MAX_KEYS, Registry
+from ledger.registry.service import Registry
+from ledger.registry.speaking import MAX_KEYS
 from ledger.statements import key_add_body, manifest_body, parse_statement, sign_statement
 from ledger.store.memory import MemoryBlobStore, MemoryCatalog, MemoryLog, MemoryTileStore
 from ledger.tiles import Tile
