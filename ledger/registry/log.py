@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,7 +105,7 @@ class Log:
         self._stopped_by: str | None = None
         self._closed = False
         self.fold_lock = threading.RLock()
-        self._fold: Fold | None = None
+        self._fold, self._ahead = Fold(), Fold()
         self._unpublished: Head | None = None
         self._recover()
         self._writer = threading.Thread(target=self._write, name="log-writer", daemon=True)
@@ -130,13 +130,7 @@ class Log:
 
     @property
     def fold(self) -> Fold:
-        """The state of the published leaves; to be read under ``fold_lock``.
-
-        Raises:
-            BackendError: ``log-stopped``: the log stopped, and its leaves could not be read again.
-        """
-        if self._fold is None:
-            raise self.broken or BackendError("the log is not open", code="log-stopped")
+        """The state of the published leaves; to be read under ``fold_lock``, which is never held for long."""
         return self._fold
 
     def _recover(self) -> None:
@@ -173,10 +167,6 @@ class Log:
             if head.size:
                 self._tiles.write_checkpoint(self._head.note)
                 self._entries.published()
-        if self._cosigners is None:
-            self._fold = self._ahead = Fold(self._entries.leaves(0, head.size))
-            return
-        self._fold, self._ahead = Fold(), Fold()
         for index, leaf in enumerate(self._entries.leaves(0, head.size)):
             _fold_leaf(leaf, (self._fold, self._ahead) if index < self._head.size else (self._ahead,))
 
@@ -335,10 +325,9 @@ class Log:
             return [self._pool.popleft() for _ in range(min(len(self._pool), MAX_BATCH))]
 
     def _sequence(self, batch: Sequence[_Pending]) -> None:
-        """Runs one batch.  Without witnesses the lock is held from the fold to the publication, so no reader sees a
-        state that is not published.  With them, that takes as long as they like: then the batch is folded ahead of
-        what readers see, and again when it is published."""
-        with self.fold_lock if self._ahead is self._fold else nullcontext(), self._stopping_on_error(batch):
+        """Runs one batch: it is folded ahead of what readers see, and again when it is published, so that no reader
+        sees a state that is not, or waits for a disk or a witness."""
+        with self._stopping_on_error(batch):
             if self._stopped_by is not None:  # stopped between the pool and here
                 self._stop(self._stopped_by, batch)
                 return
@@ -353,7 +342,7 @@ class Log:
 
     @contextmanager
     def _stopping_on_error(self, batch: Sequence[_Pending]) -> Iterator[None]:
-        """Stops the log on any failure; the fold is made anew of the published leaves if it is ahead of them.
+        """Stops the log on any failure: what was folded ahead may be in no log.
 
         The top of a thread: a defect of this program is caught here like any failure, else all would wait for ever.
         """
@@ -362,19 +351,9 @@ class Log:
         except Exception as e:
             if not isinstance(e, TrainmarkError):
                 _logger.exception("the log's writer failed")
-            if self._ahead is self._fold:
-                self._fold_again()
             # What a defect says of itself may name paths and values of this machine, and readers are strangers.
             said = str(e) if isinstance(e, TrainmarkError) else type(e).__name__
             self._stop(f"{said}; start again to recover", batch)
-
-    def _fold_again(self) -> None:
-        """Makes the fold anew of the published leaves; without them there is none, rather than one that is ahead."""
-        self._fold = None
-        try:
-            self._fold = Fold(self._entries.leaves(0, self._head.size))
-        except Exception:
-            _logger.exception("the log's leaves cannot be read")
 
     def _take(self, batch: Sequence[_Pending]) -> dict[int, list[_Pending]]:
         """Folds what may be logged and answers what may not; returns who waits for which index, in order."""
@@ -418,11 +397,10 @@ class Log:
             BackendError: ``quorum``: the log was closed or stopped before the witnesses answered.
         """
         head = self._witnessed(committed, batch)
+        self._tiles.write_checkpoint(head.note)
         with self.fold_lock:
-            self._tiles.write_checkpoint(head.note)
-            if self._fold is not self._ahead:
-                for statement in statements:
-                    self.fold.add_statement(statement)
+            for statement in statements:
+                self._fold.add_statement(statement)
             self._head, self._lacking = head, None
         self._entries.published()
 

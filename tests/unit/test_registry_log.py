@@ -30,7 +30,6 @@ class Disk(MemoryEntryStore):
     def __init__(self) -> None:
         super().__init__()
         self.commit_raises: Exception | None = None
-        self.leaves_raise: Exception | None = None
         self.committing = threading.Event()
         self.commits_again = threading.Event()
         self.commits_again.set()
@@ -41,11 +40,6 @@ class Disk(MemoryEntryStore):
         if self.commit_raises is not None:
             raise self.commit_raises
         super().commit(old_size, head, leaves, tiles)
-
-    def leaves(self, start: int, end: int) -> Iterator[bytes]:
-        if self.leaves_raise is not None:
-            raise self.leaves_raise
-        return super().leaves(start, end)
 
 
 @pytest.fixture
@@ -108,14 +102,18 @@ def test_a_defect_is_told_to_the_operator(log: Log, disk: Disk, caplog: pytest.L
     assert "Traceback" in caplog.text
 
 
-def test_no_state_is_shown_that_is_not_published(log: Log, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
-    disk.commit_raises = disk.leaves_raise = BackendError("the disk is gone")
-    with pytest.raises(BackendError):
-        log.append(record(1))
-    assert log.head.size == 1
-    with pytest.raises(BackendError) as caught:
-        _ = log.fold
-    assert caught.value.code == "log-stopped"
+def test_nobody_waits_for_the_disk_or_sees_what_is_not_published(log: Log, disk: Disk) -> None:
+    disk.committing.clear()
+    disk.commits_again.clear()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(log.append, record(0))
+        assert disk.committing.wait(WAIT)
+        assert log.fold_lock.acquire(timeout=WAIT)
+        assert (log.head.size, log.fold.size) == (1, 1)
+        log.fold_lock.release()
+        disk.commits_again.set()
+        assert first.result(WAIT).index == 1
+    assert (log.head.size, log.fold.size) == (2, 2)
 
 
 def test_one_statement_twice_in_a_batch_is_one_leaf(log: Log, disk: Disk) -> None:
