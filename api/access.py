@@ -56,7 +56,9 @@ def grant_access(running: Running, body: bytes) -> Grant:
         ProblemError: any refusal, with its code and OAuth's own ``error`` beside it: ``malformed``,
             ``unsupported-grant``, ``invalid-scope``, ``bad-signature``, ``wrong-audience``, ``expired-assertion``,
             ``early-assertion``, ``key-invalid``, ``replayed-assertion``.
+        RefusedError: ``only-reads``: this process gives out no tokens.
     """
+    entropy = running.writer.registry.entropy
     try:
         form = _read_form(body)
         if form["grant_type"] != GRANT_TYPE:
@@ -68,8 +70,8 @@ def grant_access(running: Running, body: bytes) -> Grant:
         if form["client_assertion_type"] != CLIENT_ASSERTION_TYPE:
             raise MalformedError(f"expected {CLIENT_ASSERTION_TYPE}", field="client_assertion_type")
         scopes = _read_scopes(form["scope"])
-        identity, now = running.registry.identity, running.registry.clock()
-        assertion = verify_assertion(form["client_assertion"], audience_of(identity.issuer), now)
+        issuer, now = running.registry.policy.issuer, running.registry.clock()
+        assertion = verify_assertion(form["client_assertion"], audience_of(issuer), now)
         _check_key(running, assertion, scopes)
         # Last, so that only an assertion that would count is used up.
         if not running.registry.catalog.use_once(
@@ -82,7 +84,7 @@ def grant_access(running: Running, body: bytes) -> Grant:
             )
     except (MalformedError, VerificationError) as e:
         raise ProblemError(_oauth_problem(e)) from e
-    token = running.registry.entropy(TOKEN_BYTES)
+    token = entropy(TOKEN_BYTES)
     access = Access(sha256(token), assertion.subject, assertion.key, scopes, now + ACCESS_SECONDS)
     running.registry.catalog.add_access(access)
     return Grant(b64url_encode(token), scopes)
@@ -143,13 +145,15 @@ def _oauth_problem(error: TrainmarkError) -> Problem:
 def require(scope: str) -> Callable[..., Access]:
     """Returns a dependency: whoever comes with a bearer token of `scope`, counted against the party's quota.
 
-    It runs before any body is read.  Its answers: 401 without a token that counts, 403 ``insufficient-scope``, 429.
+    It runs before any body is read.  Its answers: 401 without a token that counts, 403 ``insufficient-scope`` or
+    ``only-reads``, 429.
     """
 
     def access_of(
         request: Request, _described: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
     ) -> Access:
         running: Running = request.app.state.running
+        _ = running.writer  # a process that only reads takes no tokens
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise _unauthorized("no-token", "a bearer token from /oauth/token is needed")

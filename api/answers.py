@@ -61,7 +61,7 @@ class Answers:
     @property
     def version(self) -> Version:
         """What an answer depends on; it differs after each change."""
-        return self._generation, self.running.registry.log.head.size, self.running.anchorer.changes
+        return self._generation, self.running.registry.log.head.size, self.running.beside.changes
 
     def kept(self, digest: bytes) -> bytes | None:
         """Returns a rendered answer that still holds; never waits for the log or the database."""
@@ -147,7 +147,7 @@ class Answers:
 
     def anchor_of(self, leaf: int) -> Value | None:
         """Returns the earliest anchor that covers a leaf."""
-        return self._anchor_at(leaf, self.running.anchorer.changes)
+        return self._anchor_at(leaf, self.running.beside.changes)
 
     def _find_anchor(self, leaf: int, changes: int) -> Value | None:
         """Looks the anchor up; a change of any row is a new `changes`, and a new look-up."""
@@ -161,7 +161,7 @@ class Answers:
     def _make_anchor(self, row: AnchorRow) -> Value:
         time = None
         if row.record is not None:
-            origin = sha256(self.running.registry.identity.origin.encode())
+            origin = sha256(self.running.registry.log.origin.encode())
             time = time_encode(verify_record(read_record(row.record), origin).block_time)
         return {
             "size": row.size,

@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from api import web
 from api.answers import Answers
 from api.bodies import Bodies
-from api.composition import open_registry
+from api.composition import open_reader, open_registry
 from api.middleware import Limits, SecurityHeaders
 from api.problems import add_problem_handlers
 from api.quota import Quota
@@ -59,14 +59,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        opened = open_registry(settings)
+        opened = open_reader(settings) if settings.read_only else open_registry(settings)
         running = await run_in_threadpool(opened.__enter__)
         try:
             app.state.running = running
             app.state.answers = Answers(running)
             app.state.resolvers = CapacityLimiter(resolving.RESOLVERS)
             app.state.writing = Writing(Bodies(settings.data_dir))
-            running.anchorer.start()
+            running.beside.start()
             yield
         finally:
             await run_in_threadpool(opened.__exit__, None, None, None)

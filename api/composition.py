@@ -27,19 +27,22 @@ from sqlalchemy import Engine
 
 from anchors.embedded import EmbeddedChain
 from api.anchorer import Anchorer
+from api.following import Following
 from api.keys import RegistryKeys, open_keys
 from api.settings import EMBEDDED, Settings, check_settings
 from ledger.encoding import sha256
-from ledger.errors import MalformedError
+from ledger.errors import MalformedError, RefusedError
 from ledger.files import read_file
 from ledger.keys import SigningKey
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import Policy, parse_policy
 from ledger.ports import Anchor, Cosigners
 from ledger.registry.grants import Grants
+from ledger.registry.published import Follower, not_published
+from ledger.registry.reading import Reading
 from ledger.registry.service import Identity, Registry
 from ledger.store.catalog import SqlCatalog
-from ledger.store.engine import connect, prepare
+from ledger.store.engine import check, connect, prepare
 from ledger.store.entries import SqlEntryStore
 from ledger.store.files import FolderBlobStore, FolderTileStore, disk_errors
 from ledger.witness.cosigners import HttpCosigners, addresses
@@ -72,13 +75,36 @@ def _open_chain(settings: Settings, key: bytes) -> Anchor:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """An open registry with all that belongs to it."""
+class Writer:
+    """What only the one process has that writes."""
 
-    settings: Settings
     registry: Registry
     grants: Grants
     anchorer: Anchorer
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An open registry with all that belongs to it; `beside` is what its own thread does: it anchors, or follows."""
+
+    settings: Settings
+    registry: Reading
+    beside: Anchorer | Following
+    _writer: Writer | None
+
+    @property
+    def writer(self) -> Writer:
+        """What writes.
+
+        Raises:
+            RefusedError: ``only-reads``: that is another process.
+        """
+        if self._writer is None:
+            raise RefusedError(
+                "this process only reads; ask the one that writes the log, to which a proxy sends all but public reads",
+                code="only-reads",
+            )
+        return self._writer
 
 
 def origin_of(settings: Settings, log_key: bytes) -> str:
@@ -123,7 +149,31 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         stack.callback(anchorer.close)
         anchorer.open(must_answer=settings.chain == EMBEDDED)
         _renew_policy(registry)  # after the comparison: a log that was rolled back would fork with it
-        yield Running(settings, registry, Grants(registry), anchorer)
+        yield Running(settings, registry, anchorer, Writer(registry, Grants(registry), anchorer))
+
+
+@contextmanager
+def open_reader(settings: Settings) -> Iterator[Running]:
+    """Opens what another process publishes, for reading alone: no lock, no key, and nothing is changed.
+
+    Raises:
+        ConflictError: the database is of another version, or database and checkpoint disagree.
+        BackendError: a file or the database cannot be used, or nothing is published yet.
+    """
+    check_settings(settings)
+    if settings.database is None and not (settings.data_dir / "registry.db").exists():
+        raise not_published()  # before a folder or a file is made
+    tiles = FolderTileStore(settings.data_dir / "log")
+    with ExitStack() as stack:
+        engine = connect(_database_url(settings))
+        stack.callback(engine.dispose)
+        check(engine)
+        log = Follower(SqlEntryStore(engine, None), tiles)
+        registry = Reading(log, tiles, SqlCatalog(engine), _now)
+        stack.callback(registry.close)
+        following = Following(log, registry.catalog)
+        stack.callback(following.close)
+        yield Running(settings, registry, following, None)
 
 
 def _witness_policy(settings: Settings, log: VerifierKey) -> Policy | None:
@@ -162,10 +212,7 @@ def _database(settings: Settings) -> Iterator[tuple[Engine, SqlEntryStore]]:
     folder = settings.data_dir
     with disk_errors(str(folder)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if settings.database is None:
-        engine, patience = connect(f"sqlite:///{(folder / 'registry.db').resolve()}"), 0.0
-    else:
-        engine, patience = connect(settings.database.get_secret_value()), RESTART_SECONDS
+    engine, patience = connect(_database_url(settings)), 0.0 if settings.database is None else RESTART_SECONDS
     try:
         entries = SqlEntryStore(engine, folder / "lock", math.inf if settings.standby else patience)
         try:
@@ -175,6 +222,12 @@ def _database(settings: Settings) -> Iterator[tuple[Engine, SqlEntryStore]]:
             entries.close()
     finally:
         engine.dispose()
+
+
+def _database_url(settings: Settings) -> str:
+    if settings.database is not None:
+        return settings.database.get_secret_value()
+    return f"sqlite:///{(settings.data_dir / 'registry.db').resolve()}"
 
 
 @contextmanager

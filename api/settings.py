@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     standby: bool = Field(
         default=False, description="Wait while another process writes the log, and take over when it ends."
     )
+    read_only: bool = Field(
+        default=False, description="Only read what another process writes to the same database and folder."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8787, ge=0, le=65535, description="Port to listen on.")
     issuer: str | None = Field(
@@ -124,6 +127,10 @@ def check_settings(settings: Settings) -> Settings:
         raise MalformedError(
             "expected postgresql://user@host/name", field="TRAINMARK_DATABASE"
         )  # not shown: such URLs hold passwords
+    if settings.read_only:
+        if settings.standby:
+            raise MalformedError("a process that only reads never takes over", field="TRAINMARK_STANDBY")
+        return settings  # it has no chain, and no keys
     if settings.chain != EMBEDDED:
         if not settings.chain.startswith(("http://", "https://")):
             raise MalformedError(

@@ -15,7 +15,8 @@ from api.routes.support import IMMUTABLE, REVALIDATE, Answering, Before, Limit, 
 from ledger.encoding import digest_encode, sha256
 from ledger.errors import MalformedError, NotFoundError
 from ledger.keys import did_decode, jwk, thumbprint
-from ledger.registry.listing import RULES, RULES_DIGEST
+from ledger.note import parse_vkey
+from ledger.registry.listing import RULES
 from ledger.tiles import parse_path
 
 router = APIRouter(tags=["log"])
@@ -55,7 +56,8 @@ def policy(running: Registry) -> Response:
 
 def policy_value(running: Running) -> dict[str, Any]:
     """Returns the registry's own description of itself."""
-    identity, chain = running.registry.identity, running.anchorer.identity
+    registry, chain = running.registry, running.beside.identity
+    did, policy = registry.did, registry.policy
     anchors = []
     if chain is not None:
         anchors.append(
@@ -69,17 +71,17 @@ def policy_value(running: Running) -> dict[str, Any]:
             }
         )
     return {
-        "registry": identity.did,
-        "origin": identity.origin,
-        "log_vkey": running.registry.log.vkey,
-        "issuer": identity.issuer,
-        "token_keys": [identity.token_key.did],
-        "rules": digest_encode(RULES_DIGEST),
-        "size": running.registry.log.head.size,
+        "registry": did,
+        "origin": policy.origin,
+        "log_vkey": policy.log_key,
+        "issuer": policy.issuer,
+        "token_keys": list(policy.token_keys),
+        "rules": digest_encode(policy.rules),
+        "size": registry.log.head.size,
         "anchors": anchors,
         "fingerprints": {
-            "registry": digest_encode(sha256(identity.key.public)),
-            "log": digest_encode(sha256(identity.log_key.public)),
+            "registry": digest_encode(sha256(did_decode(did))),
+            "log": digest_encode(sha256(parse_vkey(policy.log_key).public)),
         },
     }
 
@@ -118,6 +120,6 @@ async def health(running: Registry) -> Response:
     value = {
         "status": "ok",
         "size": running.registry.log.head.size,
-        "warning": running.anchorer.warning,
+        "warning": running.beside.warning,
     }
     return answer(value, cache="no-store")

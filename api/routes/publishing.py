@@ -61,7 +61,7 @@ async def publish(
     def work(body: bytes) -> dict[str, Any]:
         manifest, terms, text = _read_publication(body)
         try:
-            receipt = running.registry.publish(manifest, terms, text, access.subject)
+            receipt = running.writer.registry.publish(manifest, terms, text, access.subject)
         finally:  # also when it was logged and only the rest failed
             answers.changed()
         decision = receipt.decision
@@ -104,7 +104,7 @@ async def speak(
 
     def work(body: bytes) -> dict[str, Any]:
         try:
-            return _logged(running.registry.speak(body, access.subject))
+            return _logged(running.writer.registry.speak(body, access.subject))
         finally:
             answers.changed()
 
@@ -117,7 +117,7 @@ async def speak(
         charge(request, len(statements) - 1, "statements")
         charge_party(request, access, len(statements) - 1)
         try:
-            return _answer_lines(running.registry.speak_many(statements, access.subject))
+            return _answer_lines(running.writer.registry.speak_many(statements, access.subject))
         finally:
             answers.changed()
 

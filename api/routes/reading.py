@@ -165,7 +165,7 @@ def reviews(
 ) -> Response:
     """Manifests that wait for a person, newest first, with the reasons; for the registry's own key."""
     _check_own_people(running, access)
-    found = running.registry.reviews.waiting(before, limit)
+    found = running.writer.registry.reviews.waiting(before, limit)
     items = []
     for record, decision in found:
         header = running.registry.header(record)
@@ -186,7 +186,7 @@ def reviews(
 
 
 def _check_own_people(running: Running, access: Access) -> None:
-    if access.subject != running.registry.identity.did:
+    if access.subject != running.registry.did:
         raise RefusedError("only the registry's own people see what waits", code="forbidden")
 
 
@@ -201,7 +201,7 @@ def review(
     """A manifest leaf, hidden and erased ones too, with all that the registry said of it, its undecided cases and those
     it ever held or decided, and the reasons of the rules; for the registry's own key."""
     _check_own_people(running, access)
-    registry = running.registry
+    registry = running.writer.registry
     record = registry.catalog.manifest(leaf)
     with registry.log.fold_lock:
         fold = registry.log.fold
@@ -252,7 +252,7 @@ def cases(
             (replace(case), fold.manifests[case.leaf].by)
             for case in reversed(fold.cases.values())
             if case.decided is None and (before is None or case.opened < before)
-            if access.subject in (running.registry.identity.did, case.by, fold.manifests[case.leaf].by)
+            if access.subject in (running.registry.did, case.by, fold.manifests[case.leaf].by)
         )
         found = list(islice(own, limit))
     items = [_case_value(running, case, creator_id) for case, creator_id in found]

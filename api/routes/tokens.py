@@ -67,9 +67,9 @@ async def issue(
     def work(body: bytes) -> dict[str, Any]:
         check_access(running, access)
         wanted = _read_request(body)
-        charge(request, running.grants.entry_count(wanted.manifests) // ENTRIES_PER_UNIT, "files")
+        charge(request, running.writer.grants.entry_count(wanted.manifests) // ENTRIES_PER_UNIT, "files")
         try:
-            record = running.grants.issue(wanted, access.subject)
+            record = running.writer.grants.issue(wanted, access.subject)
         finally:
             answers.changed()
         return {"token": digest_encode(record.digest), "leaf": record.leaf}
@@ -128,7 +128,7 @@ def tokens(
     before: Before = None,
 ) -> Response:
     """The party's own tokens, newest first; the registry sees all."""
-    creator = None if access.subject == running.registry.identity.did else access.subject
+    creator = None if access.subject == running.registry.did else access.subject
     found = running.registry.catalog.tokens(creator, before, limit)
     items = [_summary(running, record) for record in found]
     return answer({"items": items, "next": found[-1].leaf if len(found) == limit else None}, cache="no-store")
@@ -145,7 +145,7 @@ def _summary(running: Running, record: TokenRecord) -> dict[str, Any]:
         "files": claims.files_count,
         "issued_at": time_encode(claims.iat),
         "expires_at": time_encode(claims.exp),
-        "status": STATUS_WORDS[running.grants.status(record)],
+        "status": STATUS_WORDS[running.writer.grants.status(record)],
     }
 
 
@@ -154,14 +154,14 @@ def _summary(running: Running, record: TokenRecord) -> dict[str, Any]:
 )
 def token(digest: DigestPath, running: Registry, access: Annotated[Access, Depends(require("token"))]) -> Response:
     """The token bundle, byte for byte as it is verified, with a status list of now."""
-    record = running.grants.token(digest_decode(digest))
-    if access.subject not in (record.creator, running.registry.identity.did):
+    record = running.writer.grants.token(digest_decode(digest))
+    if access.subject not in (record.creator, running.registry.did):
         raise NotFoundError(f"no token {digest}")
     headers = {
         "Cache-Control": "no-store",
         "Content-Disposition": f'attachment; filename="{record.digest.hex()[:16]}.token.json"',
     }
-    return Response(running.grants.bundle(record), 200, headers, JSON)
+    return Response(running.writer.grants.bundle(record), 200, headers, JSON)
 
 
 @router.post(
@@ -183,7 +183,7 @@ async def set_status(
         check_access(running, access)
         o = as_object(_json(body), "body", ("status",))
         word = as_choice(o["status"], "status", [STATUS_WORDS[value] for value in (VALID, REVOKED, SUSPENDED)])
-        running.grants.set_status(digest_decode(digest), STATUS_WORDS.index(word), access.subject)
+        running.writer.grants.set_status(digest_decode(digest), STATUS_WORDS.index(word), access.subject)
         return {"status": word}
 
     return answer(await writing.run(request, access.subject, work), cache="no-store")
@@ -199,4 +199,4 @@ def status_list(
 ) -> Response:
     """A signed status list (Token Status List, JWT), valid for a day; ask again after its `ttl`."""
     headers = {"Cache-Control": f"public, max-age={STATUS_AGE}"}
-    return Response(running.grants.status_list(number), 200, headers, STATUS_MEDIA_TYPE)
+    return Response(running.writer.grants.status_list(number), 200, headers, STATUS_MEDIA_TYPE)

@@ -92,7 +92,7 @@ def pasted_digest(pasted: str) -> bytes:
 
 def _registry(running: Running) -> dict[str, Any]:
     log = running.registry.log
-    return {"origin": running.registry.identity.origin, "size": log.head.size}
+    return {"origin": running.registry.log.origin, "size": log.head.size}
 
 
 def _answer(running: Running, answers: Answers, digest: bytes) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _answer(running: Running, answers: Answers, digest: bytes) -> dict[str, Any]
         "more": max(0, len(offers) - MAX_OFFERS),
         "with_uses": len(offers) <= MAX_WITH_USES,
         "proof": f"{digest.hex()[:16]}.proof.json",
-        "issuer": running.registry.identity.issuer,
+        "issuer": running.registry.policy.issuer,
     }
 
 

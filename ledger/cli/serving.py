@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="Port to listen on.")
 @click.option("--issuer", help="Public URL of the registry.")
+@click.option("--read-only", is_flag=True, default=None, help="Only read what another process writes.")
 @click.option("--dev", is_flag=True, default=None, help="Allow embedded chain and plain keys for a public one.")
 def serve(**given: Any) -> None:
     """Run a registry: log, anchors, pages and HTTP API.  Settings: TRAINMARK_… or trainmark.toml; options win."""

@@ -38,14 +38,14 @@ from ledger.errors import (
     VerificationError,
 )
 from ledger.keys import SigningKey
-from ledger.merkle import EMPTY_ROOT, consistency_proof, inclusion_proof, leaf_hashes, root, root_at
+from ledger.merkle import EMPTY_ROOT, leaf_hashes, root
 from ledger.note import ED25519, Signature, VerifierKey, format_vkey, names_key, parse_note, verify_note
 from ledger.policy import verify_checkpoint
 from ledger.ports import Cosigners, EntryStore, Head, TileStore
+from ledger.registry.published import Published, disagreement, fold_leaf, verified
 from ledger.sequencer import append, load_edge
 from ledger.state import Fold
 from ledger.statements import Statement, UnknownBody, parse_statement, verify_statement
-from ledger.tiles import TileNodes
 from ledger.witnessing import add_cosignatures, true_cosignatures
 
 MAX_BATCH: Final = 1024
@@ -74,7 +74,7 @@ class _Pending:
     answer: Future[Logged]
 
 
-class Log:
+class Log(Published):
     """An append-only log named `origin`; one instance writes, from one thread of its own.
 
     With `cosigners` no checkpoint is published that lacks what their policy asks for; a statement waits for it up to
@@ -93,10 +93,8 @@ class Log:
         cosigners: Cosigners | None = None,
         quorum_seconds: float = QUORUM_SECONDS,
     ) -> None:
-        self.origin = origin
+        super().__init__(origin, entries, tiles)
         self._key = key
-        self._entries = entries
-        self._tiles = tiles
         self._cosigners = cosigners
         self._quorum_seconds = quorum_seconds
         self._lacking: BackendError | None = None
@@ -104,8 +102,7 @@ class Log:
         self._pool_changed = threading.Condition()
         self._stopped_by: str | None = None
         self._closed = False
-        self.fold_lock = threading.RLock()
-        self._fold, self._ahead = Fold(), Fold()
+        self._ahead = Fold()
         self._unpublished: Head | None = None
         self._recover()
         self._writer = threading.Thread(target=self._write, name="log-writer", daemon=True)
@@ -117,21 +114,11 @@ class Log:
         return format_vkey(VerifierKey(self.origin, ED25519, self._key.public))
 
     @property
-    def head(self) -> Head:
-        """The published head."""
-        return self._head
-
-    @property
     def broken(self) -> BackendError | None:
         """Why the log takes nothing: for good (code ``log-stopped``), or until the witnesses answer (``quorum``)."""
         if self._stopped_by is None:
             return self._lacking
         return BackendError(f"the log stopped writing: {self._stopped_by}", code="log-stopped")
-
-    @property
-    def fold(self) -> Fold:
-        """The state of the published leaves; to be read under ``fold_lock``, which is never held for long."""
-        return self._fold
 
     def _recover(self) -> None:
         """Compares database, tiles and published checkpoint, then finishes the publication that was cut off, if any.
@@ -141,7 +128,7 @@ class Log:
         head, published = self._entries.head(), self._tiles.read_checkpoint()
         if head is None:
             if published is not None:
-                raise _disagreement("the tile folder has a checkpoint, the database has no leaf")
+                raise disagreement("the tile folder has a checkpoint, the database has no leaf")
             head = self._empty_head()
         self._check_signed(head)
         try:
@@ -149,9 +136,9 @@ class Log:
             self._tiles.write(self._entries.staged())
             self._edge = load_edge(head.size, self._tiles.read)
         except (NotFoundError, MalformedError) as e:
-            raise _disagreement(f"the database is at {head.size} leaves, and the tile folder: {e}") from e
+            raise disagreement(f"the database is at {head.size} leaves, and the tile folder: {e}") from e
         if self._edge.root != head.root:
-            raise _disagreement(f"the tiles' root at size {head.size} is not the database's")
+            raise disagreement(f"the tiles' root at size {head.size} is not the database's")
         self._open_at(head, published)
 
     def _open_at(self, head: Head, published: bytes | None) -> None:
@@ -168,7 +155,10 @@ class Log:
                 self._tiles.write_checkpoint(self._head.note)
                 self._entries.published()
         for index, leaf in enumerate(self._entries.leaves(0, head.size)):
-            _fold_leaf(leaf, (self._fold, self._ahead) if index < self._head.size else (self._ahead,))
+            statement = verified(leaf)
+            fold_leaf(self._ahead, leaf, statement)
+            if index < self._head.size:
+                fold_leaf(self._fold, leaf, statement)
 
     def _old_head(self, published: bytes | None) -> Head:
         if published is None:
@@ -177,7 +167,7 @@ class Log:
         try:
             verify_note(note, VerifierKey(self.origin, ED25519, self._key.public))
         except VerificationError as e:
-            raise _disagreement(f"the published checkpoint is not signed by {self.vkey}") from e
+            raise disagreement(f"the published checkpoint is not signed by {self.vkey}") from e
         return Head(checkpoint.size, checkpoint.root, published)
 
     def _empty_head(self) -> Head:
@@ -187,7 +177,7 @@ class Log:
     def _check_signed(self, head: Head) -> None:
         checkpoint, note = parse_checkpoint(head.note)
         if checkpoint != Checkpoint(self.origin, head.size, head.root):
-            raise _disagreement(
+            raise disagreement(
                 f"the database's checkpoint is of {checkpoint.origin} at {checkpoint.size} leaves, expected "
                 f"{self.origin} at {head.size}: another database, another log key, or another origin setting"
             )
@@ -195,23 +185,23 @@ class Log:
             verify_note(note, VerifierKey(self.origin, ED25519, self._key.public))
         except VerificationError as e:
             signers = ", ".join(f"{s.name}+{s.key_id.hex()}" for s in note.signatures)
-            raise _disagreement(f"the database's checkpoint is signed by {signers}, the key is {self.vkey}") from e
+            raise disagreement(f"the database's checkpoint is signed by {signers}, the key is {self.vkey}") from e
 
     def _check_leaves(self, head: Head, published: bytes | None) -> None:
         """Checks that the database's leaves lead to its head, and on the way there to the published checkpoint."""
         hashes = leaf_hashes(self._entries.leaves(0, head.size))
         if root(hashes) != head.root:
-            raise _disagreement(f"the database's leaves have another root than the log at {head.size}")
+            raise disagreement(f"the database's leaves have another root than the log at {head.size}")
         if published is None:
             return
         shown, _ = parse_checkpoint(published)
         if shown.origin != self.origin or shown.size > head.size:
-            raise _disagreement(
+            raise disagreement(
                 f"the published checkpoint is {shown.origin} at {shown.size} leaves, "
                 f"the database is {self.origin} at {head.size}"
             )
         if root(hashes[: shown.size]) != shown.root:
-            raise _disagreement(
+            raise disagreement(
                 f"the published checkpoint at {shown.size} leaves has another root than the database's leaves"
             )
 
@@ -255,27 +245,6 @@ class Log:
             self._pool.extend(pending)
             self._pool_changed.notify()
         return [one.answer for one in pending]
-
-    def place_of(self, statement: Statement) -> int | None:
-        """Returns the index of a statement that is in the log already."""
-        return self._entries.index_of(sha256(statement.data))
-
-    def leaf(self, index: int) -> bytes:
-        """Returns the bytes of a leaf."""
-        return self._entries.leaf(index)
-
-    def inclusions(self, indices: Iterable[int], size: int) -> list[tuple[bytes, ...]]:
-        """Returns the paths of leaves to the checkpoint of `size` leaves; each tile is read once."""
-        nodes = TileNodes(size, self._tiles.read)
-        return [tuple(inclusion_proof(index, size, nodes)) for index in indices]
-
-    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
-        """Returns the proof that `new` leaves extend `old`."""
-        return tuple(consistency_proof(old, new, TileNodes(new, self._tiles.read)))
-
-    def root_at(self, size: int) -> bytes:
-        """Returns the root the log had at `size` leaves, out of its tiles."""
-        return root_at(size, TileNodes(self._head.size, self._tiles.read))
 
     def stop(self, reason: TrainmarkError) -> None:
         """Takes nothing from now on: whoever waits or comes gets a BackendError (``log-stopped``) that says `reason`.
@@ -446,23 +415,7 @@ class Log:
         return Head(committed.size, committed.root, note)
 
 
-def _fold_leaf(leaf: bytes, folds: Sequence[Fold]) -> None:
-    """Takes the next leaf into each of `folds`; reads and verifies it once."""
-    try:
-        statement = verify_statement(parse_statement(leaf))
-    except TrainmarkError:
-        for fold in folds:
-            fold.add(leaf)  # which says why it is void
-        return
-    for fold in folds:
-        fold.add_statement(statement)
-
-
 def void_error(reason: str) -> RefusedError:
     """Returns the refusal of a statement that would be void for a reason of ``Fold.why_void``."""
     code, _, text = reason.partition(": ")
     return RefusedError(text, code=code, field="statement")
-
-
-def _disagreement(message: str) -> ConflictError:
-    return ConflictError(f"{message}: refusing to run", code="log-disagreement")

@@ -16,12 +16,12 @@ from ledger.ports import AnchorRow
 from ledger.proof import Claim, format_proof
 from ledger.registry.anchoring import read_record
 from ledger.registry.claims import LIVE
-from ledger.registry.service import Registry
+from ledger.registry.reading import Reading
 from ledger.state import Fold
 from ledger.statements import parse_statement
 
 
-def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
+def prove(registry: Reading, digest: bytes, leaf: int | None = None) -> bytes:
     """Returns the proof bundle of a claim on `digest`: in manifest `leaf`, else of the oldest live one.
 
     Raises:
@@ -47,7 +47,7 @@ def prove(registry: Registry, digest: bytes, leaf: int | None = None) -> bytes:
     return format_proof(digest, kind, claim, head.note, leaves, carry_anchors(registry, best.match.leaf, head.size))
 
 
-def carried_indices(registry: Registry, manifests: Iterable[int], size: int, extra: Iterable[int] = ()) -> list[int]:
+def carried_indices(registry: Reading, manifests: Iterable[int], size: int, extra: Iterable[int] = ()) -> list[int]:
     """Returns the leaves below `size` that a bundle about `manifests` (and the leaves `extra`) carries, ascending."""
     with registry.log.fold_lock:
         fold = registry.log.fold
@@ -96,7 +96,7 @@ def _successors(fold: Fold, leaf: int) -> list[int]:
     ]
 
 
-def carry(registry: Registry, indices: Sequence[int], size: int) -> list[CarriedLeaf]:
+def carry(registry: Reading, indices: Sequence[int], size: int) -> list[CarriedLeaf]:
     """Returns leaves with their paths to the checkpoint of `size` leaves."""
     return [
         CarriedLeaf(index, parse_statement(registry.log.leaf(index)), path)
@@ -104,7 +104,7 @@ def carry(registry: Registry, indices: Sequence[int], size: int) -> list[Carried
     ]
 
 
-def carry_anchors(registry: Registry, leaf: int, size: int) -> list[CarriedAnchor]:
+def carry_anchors(registry: Reading, leaf: int, size: int) -> list[CarriedAnchor]:
     """Returns the earliest anchor that covers `leaf` and is not beyond `size`, if there is one."""
     row = registry.catalog.anchor_covering(leaf)
     if row is None or row.record is None or row.size > size:
@@ -112,6 +112,6 @@ def carry_anchors(registry: Registry, leaf: int, size: int) -> list[CarriedAncho
     return [carried_anchor(registry, row, size)]
 
 
-def carried_anchor(registry: Registry, row: AnchorRow, size: int) -> CarriedAnchor:
+def carried_anchor(registry: Reading, row: AnchorRow, size: int) -> CarriedAnchor:
     """Returns an anchor with the proof that the log at `size` extends it."""
     return CarriedAnchor(row.size, row.root, registry.log.consistency(row.size, size), read_record(row.record or b""))

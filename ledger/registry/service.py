@@ -1,9 +1,10 @@
-"""A registry over its stores: publishing, speaking, erasing, and reading what is public.  Knows ports only.
+"""A registry over its stores: publishing, speaking, erasing.  Knows ports only.
 
 Order of a publication: cheap checks → blobs → log → catalog → review by rule.  A crash between two of them is finished
 when the registry is opened: it looks for logged manifests that are not in the catalog, or have no review though a rule
 decides them.  What is left when the witnesses' quorum comes too late for whoever waited is finished before the next
-thing is logged.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.speaking` (statements by
+thing is logged.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.reading` (what
+is public), :mod:`ledger.registry.speaking` (statements by
 themselves), :mod:`ledger.registry.claims` (who claims a file), :mod:`ledger.registry.reviews`,
 :mod:`ledger.registry.proving`, :mod:`ledger.registry.grants` (tokens) and :mod:`ledger.registry.anchoring`.
 """
@@ -13,20 +14,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
 
-from ledger.canonical import Object, parse
+from ledger.canonical import Object
 from ledger.encoding import digest_encode
-from ledger.errors import BackendError, ConflictError, NotFoundError, RefusedError, TrainmarkError
+from ledger.errors import BackendError, ConflictError, RefusedError, TrainmarkError
 from ledger.keys import SigningKey
-from ledger.manifests import Entry, Header, parse_entry, parse_manifest, read_header
-from ledger.merkle import Tree, leaf_hashes
+from ledger.manifests import Header, parse_manifest
 from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
-from ledger.registry.claims import ClaimFound, Claims, hidden, is_erased
+from ledger.registry.claims import is_erased
 from ledger.registry.listing import RULES_DIGEST, Decision
 from ledger.registry.log import QUORUM_SECONDS, Log, Logged, void_error
+from ledger.registry.reading import Reading
 from ledger.registry.reviews import Reviews
 from ledger.registry.speaking import Answer, Speaking
 from ledger.registry.turns import Turns
@@ -36,10 +35,7 @@ from ledger.statements import (
     sign_statement,
     verify_statement,
 )
-from ledger.terms import Terms, parse_terms, verify_text
-
-ENTRY_TREES: Final = 16
-"""Trees of entries that are kept, of up to 100,000 entries and some 20 MB each."""
+from ledger.terms import parse_terms, verify_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +61,10 @@ class Receipt:
     decision: Decision
 
 
-class Registry:
+class Registry(Reading):
     """One registry over its stores; safe to use from several threads."""
+
+    log: Log
 
     def __init__(
         self,
@@ -80,19 +78,13 @@ class Registry:
         cosigners: Cosigners | None = None,
         quorum_seconds: float = QUORUM_SECONDS,
     ) -> None:
-        self.identity = identity
-        self.tiles = tiles
-        self.blobs = blobs
-        self.catalog = catalog
-        self.clock = clock
-        self.entropy = entropy
         self.log = Log(identity.origin, identity.log_key, entries, tiles, cosigners, quorum_seconds)
+        super().__init__(self.log, tiles, catalog, clock)
+        self.identity = identity
+        self.blobs = blobs
+        self.entropy = entropy
         self.turns = Turns()
         self._is_behind = False
-        self._entry_tree = lru_cache(maxsize=ENTRY_TREES)(self._make_entry_tree)
-        self._terms = lru_cache(maxsize=1024)(self._read_terms)
-        self._header = lru_cache(maxsize=4096)(_read_header)
-        self._claims = Claims(self.log, catalog, self.header, self._terms)
         self.reviews = Reviews(self.log, catalog, self.all_entries, self.sign)
         self._speaking = Speaking(
             identity.did, self.log, catalog, self.turns, clock, self._terms, self.all_entries, self._erase
@@ -146,11 +138,6 @@ class Registry:
             keys = (*reversed(identity.further), identity.key)
             return next((key for key in keys if fold.key_valid(identity.did, key.did, fold.size)), None)
 
-    def close(self) -> None:
-        """Stops the writer and closes the stores."""
-        self.log.close()
-        self.catalog.close()
-
     @contextmanager
     def _remembering(self) -> Iterator[None]:
         """Remembers a statement that may be published when nobody waits for it any more."""
@@ -193,8 +180,6 @@ class Registry:
         """Makes the derived part of the catalog anew out of leaves and blobs; returns the manifests entered."""
         self.catalog.clear_derived()
         return self.reconcile()
-
-    # -- writing
 
     def publish(self, manifest: bytes, terms: bytes, text: bytes, subject: str) -> Receipt:
         """Takes a manifest file with its license for the creator `subject`; returns when it is logged and reviewed.
@@ -292,65 +277,3 @@ class Registry:
     def _erase(self, record: ManifestRecord) -> None:
         payloads.erase(record, self.blobs, self.catalog)
         self.reviews.erased(record.leaf)
-
-    # -- reading
-
-    def claims(self, digests: Sequence[bytes], leaf: int | None = None) -> dict[bytes, list[ClaimFound]]:
-        """Returns the public claims on each digest (in manifest `leaf` only, if given).
-
-        Live ones come first.  Raises RefusedError (``too-many``) beyond 10,000 digests.
-        """
-        return self._claims.find(digests, leaf)
-
-    def terms(self, license_digest: bytes) -> tuple[Terms, bytes]:
-        """Returns terms and their text. Raises NotFoundError."""
-        found = self.catalog.license(license_digest)
-        if found is None:
-            raise NotFoundError(f"no license {digest_encode(license_digest)}")
-        return parse_terms(found[0]), found[1]
-
-    def _read_terms(self, license_digest: bytes) -> Terms:
-        return self.terms(license_digest)[0]
-
-    def header(self, record: ManifestRecord) -> Header:
-        """Returns a record's parsed header."""
-        return self._header(record.header)
-
-    def manifest(self, leaf: int) -> tuple[ManifestRecord, str]:
-        """Returns a public payload and its state.
-
-        Raises:
-            NotFoundError: no such manifest leaf, or its payload is hidden, erased or kept back.
-        """
-        record = self.catalog.manifest(leaf)
-        with self.log.fold_lock:
-            state = self.log.fold.manifests.get(leaf)
-            name = self.log.fold.manifest_state(leaf)
-        if record is None or state is None or hidden(state):
-            raise NotFoundError(f"no public manifest at leaf {leaf}")
-        return record, name
-
-    def all_entries(self, leaf: int) -> list[Entry]:
-        """Returns all entries of a payload, in order."""
-        entries: list[Entry] = []
-        while page := self.catalog.entries(leaf, len(entries), 10_000):
-            entries += [parse_entry(data) for data in page]
-        return entries
-
-    def entry_path(self, leaf: int, entry: int) -> tuple[bytes, ...]:
-        """Returns the path of an entry to its header's root. Raises NotFoundError when the payload is gone."""
-        try:
-            return tuple(self._entry_tree(leaf).inclusion_proof(entry))
-        except ValueError as e:
-            self._entry_tree.cache_clear()  # it was read while it was being erased
-            raise NotFoundError(f"no entry {entry} of manifest leaf {leaf}") from e
-
-    def _make_entry_tree(self, leaf: int) -> Tree:
-        data: list[bytes] = []
-        while page := self.catalog.entries(leaf, len(data), 10_000):
-            data += page
-        return Tree(leaf_hashes(data))
-
-
-def _read_header(data: bytes) -> Header:
-    return read_header(parse(data, "header", payloads.MAX_HEADER_BYTES))

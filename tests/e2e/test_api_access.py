@@ -158,7 +158,7 @@ def test_no_form_at_all(http: httpx.Client, body: bytes) -> None:
 
 def test_keys_count_as_the_log_says(server: Server, http: httpx.Client) -> None:
     first, second, recovery = (signing_key(f"rotation {n}") for n in range(3))
-    origin = server.running.registry.identity.origin
+    origin = server.registry.identity.origin
 
     def say(by_key: SigningKey, body: Any) -> None:
         with RegistryClient(server.url) as client:
@@ -212,7 +212,7 @@ def test_a_token_is_good_for_its_scopes(server: Server, http: httpx.Client) -> N
 
 def test_a_token_ends(server: Server, http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = {"Authorization": f"bearer {token_of(server, http, 'ends', 'statement')}"}
-    registry = server.running.registry
+    registry = server.registry
     monkeypatch.setattr(registry, "clock", lambda: int(time.time()) + 599)
     assert http.post("/v1/statements", content=b"{}", headers=headers).status_code == 400
     monkeypatch.setattr(registry, "clock", lambda: int(time.time()) + 601)
@@ -221,7 +221,7 @@ def test_a_token_ends(server: Server, http: httpx.Client, monkeypatch: pytest.Mo
 
 def test_a_token_ends_with_its_key(server: Server, http: httpx.Client) -> None:
     first, second, recovery, third = (signing_key(f"revoked {n}") for n in range(4))
-    origin = server.running.registry.identity.origin
+    origin = server.registry.identity.origin
 
     def bearer(key: SigningKey, scope: str) -> dict[str, str]:
         answer = ask(http, form(assertion(server, key, first.did), scope=scope))
@@ -260,7 +260,7 @@ def test_a_key_revoked_while_a_body_arrives_gets_no_token_issued(server: Server,
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # the token has passed, the body is being read
         with RegistryClient(server.url) as client:
             client.authenticate(key, key.did, ("statement",))
-            origin = server.running.registry.identity.origin
+            origin = server.registry.identity.origin
             client.speak(sign_statement("key", key.did, key, origin, {"op": "revoke", "key": key.did, "since": None}))
         connection.sendall(body)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -272,7 +272,7 @@ def test_what_waits_is_for_the_registrys_people(server: Server, http: httpx.Clie
     headers = {"Authorization": f"Bearer {token_of(server, http, 'curious', 'statement')}"}
     answer = http.get("/v1/reviews", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    key = server.running.registry.identity.key
+    key = server.registry.identity.key
     with RegistryClient(server.url) as client:
         client.authenticate(key, key.did, ("statement",))
         assert client.reviews() == []
@@ -284,7 +284,7 @@ def test_what_waits_is_for_the_registrys_people(server: Server, http: httpx.Clie
 def test_what_waits_comes_in_short_pages(tmp_path: Path) -> None:
     ada, bob = signing_key("ada"), signing_key("bob")
     with running_server(tmp_path) as server, RegistryClient(server.url) as client:
-        registry, count = server.running.registry, REVIEWS_PAGE + 2
+        registry, count = server.registry, REVIEWS_PAGE + 2
         for n in range(count):
             for key in (ada, bob):  # the second is the same file of somebody else: a person decides
                 library = make_library(key, registry.identity.origin, [b"%d" % n], title=f"{n}")

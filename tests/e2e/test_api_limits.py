@@ -80,7 +80,7 @@ def test_an_error_of_ours_is_a_problem_without_details(
     def broken(after: bytes | None, limit: int) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(server.running.registry.catalog, "licenses", broken)
+    monkeypatch.setattr(server.registry.catalog, "licenses", broken)
     logger = logging.getLogger("uvicorn.error")  # it hands nothing to the loggers above it
     logger.addHandler(caplog.handler)
     try:
@@ -101,7 +101,7 @@ def test_a_broken_part_is_a_503_that_may_be_repeated(
     def broken(after: bytes | None, limit: int) -> None:
         raise BackendError("the disk is full", code="disk-full", field="database")
 
-    monkeypatch.setattr(server.running.registry.catalog, "licenses", broken)
+    monkeypatch.setattr(server.registry.catalog, "licenses", broken)
     answer = http.get("/v1/licenses")
     assert problem(answer, 503, "disk-full")["field"] == "database"
     assert answer.headers["retry-after"] == "5"
@@ -324,7 +324,7 @@ def test_a_token_costs_what_it_reads(tmp_path_factory: pytest.TempPathFactory) -
     ):
         client.authenticate(key, key.did, ("publish", "token"))
         files = [b"%d" % n for n in range(3_500)]
-        library = make_library(key, server.running.registry.identity.origin, files)
+        library = make_library(key, server.registry.identity.origin, files)
         leaf = client.publish(library.manifest, library.terms, library.text).leaf
         grant = {"manifests": [leaf], "files": None, "holder": None, "licensee": None, "price": None, "uses": []}
         body = {**grant, "audience": "any", "purpose": "x", "expires_at": time_encode(int(time.time()) + 9999)}
@@ -382,7 +382,7 @@ def test_a_registry_whose_log_is_stopped_says_so_and_is_read(tmp_path_factory: p
         first, second = (make_library(key, origin, [name.encode()], title=name) for name in ("one", "two"))
         client.publish(first.manifest, first.terms, first.text)
         reason = ConflictError("the chain holds 9 leaves, the log has 3", code="log-disagreement")
-        server.running.registry.log.stop(reason)
+        server.registry.log.stop(reason)
         with pytest.raises(BackendError) as caught:
             client.publish(second.manifest, second.terms, second.text)
         assert caught.value.code == "log-stopped"

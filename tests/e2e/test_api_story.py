@@ -201,7 +201,7 @@ def test_rules_reject_and_versions_conflict(server: Server) -> None:
 
 def test_a_copy_waits_for_a_person(server: Server) -> None:
     ada, bob = signing_key("original"), signing_key("copyist")
-    registry = server.running.registry.identity
+    registry = server.registry.identity
     with client_of(server, ada) as client, client_of(server, bob) as other, client_of(server, registry.key) as own:
         original = make_library(ada, registry.origin, [b"copied"])
         client.publish(original.manifest, original.terms, original.text)
@@ -292,7 +292,7 @@ def test_reading_licenses_datasets_and_creators(server: Server) -> None:
         schemas.Health.model_validate(http.get("/healthz").json())
         keys = http.get("/.well-known/jwks.json").json()
         schemas.KeySet.model_validate(keys)
-        assert [key["kid"] for key in keys["keys"]] == [thumbprint(server.running.registry.identity.token_key.public)]
+        assert [key["kid"] for key in keys["keys"]] == [thumbprint(server.registry.identity.token_key.public)]
 
 
 def test_lists_go_on_where_they_stopped(server: Server) -> None:
@@ -321,7 +321,7 @@ def test_lists_go_on_where_they_stopped(server: Server) -> None:
 
 def test_a_partys_pages_go_on_behind_what_is_hidden(server: Server) -> None:
     bob, eve = signing_key("hides"), signing_key("between")
-    registry = server.running.registry
+    registry = server.registry
     leaves = []
     with client_of(server, bob) as client, client_of(server, eve) as other:
         origin = client.policy().origin
@@ -417,7 +417,7 @@ def grant(leaf: int, holder_key: SigningKey, **changed: Any) -> dict[str, Any]:
 
 def test_a_token_is_issued_verified_and_revoked(server: Server) -> None:
     ada, lab = signing_key("token ada"), signing_key("token lab")
-    registry = server.running.registry.identity
+    registry = server.registry.identity
     with client_of(server, ada) as client, client_of(server, registry.key) as own:
         policy = client.policy()
         library = make_library(ada, policy.origin, [b"token 1", b"token 2"])

@@ -88,7 +88,7 @@ def test_a_token_that_ends_with_the_last_second(http: httpx.Client, leaf: int) -
 
 
 def withdrawal(server: Server, key: SigningKey, leaf: int) -> bytes:
-    origin = server.running.registry.identity.origin
+    origin = server.registry.identity.origin
     return sign_statement("withdraw", key.did, key, origin, {"leaf": leaf, "effective_at": LAST}).data
 
 
@@ -109,7 +109,7 @@ def test_a_withdrawal_in_the_last_second(server: Server, ada: SigningKey, http: 
 
 @pytest.mark.parametrize("text", [*NO_TIMES, *NUMBERS, -1, None])
 def test_a_manifest_made_at_no_time(server: Server, http: httpx.Client, ada: SigningKey, text: object) -> None:
-    library = make_library(ada, server.running.registry.identity.origin, [b"made"], title="Made")
+    library = make_library(ada, server.registry.identity.origin, [b"made"], title="Made")
     manifest = format_manifest(library.manifest).replace(b'"2026-11-24T09:30:00Z"', json.dumps(text).encode())
     assert json.dumps(text).encode() in manifest
     body = b'{"manifest":%b,"terms":%b,"text":%b}' % (

@@ -267,7 +267,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 def spoken(server: Server, name: str, number: int) -> bytes:
     """Returns a statement of somebody of that name."""
-    key, origin = signing_key(name), server.running.registry.identity.origin
+    key, origin = signing_key(name), server.registry.identity.origin
     evidence = digest_encode(sha256(b"%d" % number))
     return sign_statement("record", key.did, key, origin, {"kind": "audit", "refs": [], "evidence": evidence}).data
 
@@ -297,7 +297,7 @@ def test_a_party_whose_writes_take_long_holds_up_nobody(server: Server, path: st
     long, other = bearer(server.url, "takes long"), bearer(server.url, "in a hurry")
     with ExitStack() as stack:
         several = [stack.enter_context(connect(server)) for _ in range(WRITERS + 4)]
-        with server.running.registry.turns.of(signing_key("takes long").did):
+        with server.registry.turns.of(signing_key("takes long").did):
             post(several[0], "/v1/statements", long, spoken(server, "takes long", 0))
             assert not is_answered(several[0], 201, 0.3)
             for connection in several[1:]:
@@ -313,7 +313,7 @@ def test_a_party_whose_writes_take_long_holds_up_nobody(server: Server, path: st
 def test_whoever_is_refused_a_turn_is_told_when_to_come_again(server: Server) -> None:
     fields = bearer(server.url, "comes again")
     with ExitStack() as stack:
-        with server.running.registry.turns.of(signing_key("comes again").did):
+        with server.registry.turns.of(signing_key("comes again").did):
             several = [stack.enter_context(connect(server)) for _ in range(MAX_WAITING + 2)]
             for n, connection in enumerate(several):
                 post(connection, "/v1/statements", fields, spoken(server, "comes again", n))
@@ -340,7 +340,7 @@ BIG_GRANT += b" " * BIG
 def test_one_big_body_at_a_time(server: Server, names: tuple[str, str], addresses: tuple[str, str]) -> None:
     fields = [bearer(server.url, f"one at a time {name}") for name in names]
     with connect(server, addresses[0]) as first, connect(server, addresses[1]) as second:
-        with server.running.registry.turns.of(signing_key("one at a time a").did):
+        with server.registry.turns.of(signing_key("one at a time a").did):
             post(first, "/v1/tokens", fields[0], BIG_GRANT)
             assert not is_answered(first, 404, 0.3)
             post(second, "/v1/tokens", fields[1], BIG_GRANT)
@@ -362,7 +362,7 @@ def test_three_big_bodies_at_a_time(server: Server) -> None:
         for n, connection in enumerate(several):
             fields = bearer(server.url, f"several {n}")
             if n < 3:
-                held.enter_context(server.running.registry.turns.of(signing_key(f"several {n}").did))
+                held.enter_context(server.registry.turns.of(signing_key(f"several {n}").did))
             post(connection, "/v1/tokens", fields, BIG_GRANT)
             assert not is_answered(connection, 404, 0.5)
         held.close()

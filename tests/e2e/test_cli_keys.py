@@ -420,13 +420,13 @@ def test_another_token_key_is_a_new_policy_and_earlier_tokens_stay_good(
         ok(call("token", "issue", "t-granted", "-o", "a.token.json", *mine))
         ok(call("trust", "add", server.url, "--yes", "--class", "development"))
         port = server.settings.port
-        old = server.running.registry.policy_body()["token_keys"]
+        old = server.registry.policy_body()["token_keys"]
     new_key(tmp_path / "registry/keys/token.pem", "-algorithm", "ed25519")
     with running_server(tmp_path / "registry", port=port) as server:
         last = [one.body for one in leaves(server.url) if isinstance(one.body, PolicyBody)]
         assert [list(policy.token_keys) for policy in last] == [
             old,
-            server.running.registry.policy_body()["token_keys"],
+            server.registry.policy_body()["token_keys"],
         ]
         ok(call("token", "issue", "t-granted", "-o", "b.token.json", *mine, "--days", 3))
         for token in ("a.token.json", "b.token.json"):

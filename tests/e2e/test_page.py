@@ -45,7 +45,7 @@ class Stage:
         return self.url(f"/?digest=sha256:{hashlib.sha256(data).hexdigest()}")
 
     def license_url(self) -> str:
-        record = self.server.running.registry.catalog.manifest(self.leaves["picture"])
+        record = self.server.registry.catalog.manifest(self.leaves["picture"])
         assert record is not None
         return self.url(f"/l/sha256:{record.license.hex()}")
 
@@ -53,7 +53,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with running_server(tmp_path_factory.mktemp("registry")) as server:
-        registry = server.running.registry
+        registry = server.registry
         leaves = {
             "picture": publish(registry, "ada", PICTURE),
             "refused": publish(registry, "ben", b"refused", license_preset="no-training"),
@@ -251,7 +251,7 @@ def test_the_answer_is_said_in_plain_words(
 
 def test_an_answer_names_creator_license_state_anchor_and_proof(stage: Stage, watch: Watched) -> None:
     page = watch.page
-    registry = stage.server.running.registry
+    registry = stage.server.registry
     leaf = stage.leaves["picture"]
     page.goto(stage.answer_url(PICTURE))
     claim = page.locator(".claim")

@@ -61,7 +61,7 @@ def test_a_restart_and_a_rebuild_keep_every_answer(postgres: Cluster, tmp_path: 
     with running_server(tmp_path, database=database, port=port) as second, RegistryClient(second.url) as client:
         assert client.policy().log_vkey == policy.log_vkey
         assert answers(client, leaf, library.digest(0), library.digest(1)) == before
-        assert second.running.registry.rebuild() == [leaf]
+        assert second.registry.rebuild() == [leaf]
         assert answers(client, leaf, library.digest(0), library.digest(1)) == before
         assert verify_proof(client.proof(library.digest()), story.trust_of(policy)).creator_id == ada.did
 

@@ -64,17 +64,17 @@ def client_of(server: Server, who: SigningKey) -> Iterator[RegistryClient]:
 
 def trust_under(server: Server, policy: str) -> Trust:
     """The trust file of somebody who wants these witnesses."""
-    text = f"log {server.running.registry.log.vkey}\n{policy}"
-    chain = server.running.anchorer.identity
+    text = f"log {server.registry.log.vkey}\n{policy}"
+    chain = server.running.beside.identity
     assert chain is not None
     line = TrustedEvm("development", chain.chain, chain.genesis, chain.contract, chain.publisher)
-    return Trust(text, parse_policy(text), server.running.registry.identity.did, (line,), {})
+    return Trust(text, parse_policy(text), server.registry.identity.did, (line,), {})
 
 
 def test_a_registry_and_its_witnesses(tmp_path: Path) -> None:
     folder = tmp_path / "registry"
     with running_server(folder) as server:  # the first start makes the key that witnesses need to know
-        vkey = server.running.registry.log.vkey
+        vkey = server.registry.log.vkey
     ada, lab = signing_key("ada"), signing_key("lab")
     with ExitStack() as stack:
         witnesses = [WitnessProcess(tmp_path / name, f"{name}.example/w", [vkey]) for name in ("one", "two")]

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.composition import Running
 from api.settings import Settings
+from ledger.registry.service import Registry
 
 START_SECONDS = 60.0
 
@@ -38,6 +39,11 @@ class Server:
         """The open registry behind it."""
         running: Running = self.app.state.running
         return running
+
+    @property
+    def registry(self) -> Registry:
+        """The registry that it writes."""
+        return self.running.writer.registry
 
 
 @contextmanager

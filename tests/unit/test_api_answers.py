@@ -29,8 +29,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 
 def published(running: Running, name: str) -> Library:
-    library = make_library(KEY, running.registry.identity.origin, [name.encode()], title=name)
-    running.registry.publish(library.data, library.terms, library.text, KEY.did)
+    library = make_library(KEY, running.writer.registry.identity.origin, [name.encode()], title=name)
+    running.writer.registry.publish(library.data, library.terms, library.text, KEY.did)
     return library
 
 
@@ -41,13 +41,13 @@ def test_an_answer_is_kept_until_the_log_grows(running: Running) -> None:
     assert answers.kept(digest) == first
     published(running, "two")
     assert answers.kept(digest) is None
-    assert json.loads(answers.resolve(digest))["size"] == running.registry.log.head.size
+    assert json.loads(answers.resolve(digest))["size"] == running.writer.registry.log.head.size
 
 
 def test_an_answer_is_kept_until_the_catalog_changes(running: Running) -> None:
     answers, digest = Answers(running), published(running, "one").digest()
     assert len(json.loads(answers.resolve(digest))["claims"]) == 1
-    running.registry.catalog.remove_manifest(1)  # the log does not grow with it
+    running.writer.registry.catalog.remove_manifest(1)  # the log does not grow with it
     answers.changed()
     assert answers.kept(digest) is None
     assert json.loads(answers.resolve(digest))["claims"] == []
@@ -56,18 +56,18 @@ def test_an_answer_is_kept_until_the_catalog_changes(running: Running) -> None:
 def test_an_answer_is_kept_until_an_anchor_comes(running: Running) -> None:
     answers, digest = Answers(running), published(running, "one").digest()
     assert json.loads(answers.resolve(digest))["claims"][0]["anchor"] is None
-    running.anchorer.step()
+    running.writer.anchorer.step()
     assert answers.kept(digest) is None
     assert json.loads(answers.resolve(digest))["claims"][0]["anchor"]["state"] == "final"
-    assert running.anchorer.step() == ()
+    assert running.writer.anchorer.step() == ()
     assert answers.kept(digest) is not None
 
 
 def test_an_answer_is_kept_until_an_older_anchor_changes(running: Running) -> None:
     """A slow chain: a newer anchor is under way when the one that the answer names becomes final."""
     chain = Chain()
-    anchorer = Anchorer(running.registry, lambda: ChainAnchor(chain), 60)
-    answers, digest = Answers(replace(running, anchorer=anchorer)), published(running, "one").digest()
+    anchorer = Anchorer(running.writer.registry, lambda: ChainAnchor(chain), 60)
+    answers, digest = Answers(replace(running, beside=anchorer)), published(running, "one").digest()
     anchorer.step()
     chain.mine()
     chain.finalize()
@@ -85,12 +85,12 @@ def test_an_answer_is_kept_until_an_older_anchor_changes(running: Running) -> No
 def test_an_anchor_in_a_block_with_a_wide_header(running: Running) -> None:
     """Header and nodes of a record are longer, in hex, than any text for people may be."""
     answers, digest = Answers(running), published(running, "one").digest()
-    Anchoring(running.registry, ChainAnchor(Chain(is_instant=True, extra=bytes(3000)))).step()
-    [row] = running.registry.catalog.anchors(None, 9)
+    Anchoring(running.writer.registry, ChainAnchor(Chain(is_instant=True, extra=bytes(3000)))).step()
+    [row] = running.writer.registry.catalog.anchors(None, 9)
     assert len(row.record or b"") > 6000
     assert answers.anchor_value(row)["time"] is not None
     assert json.loads(answers.resolve(digest))["claims"][0]["anchor"]["state"] == "final"
-    assert prove(running.registry, digest)
+    assert prove(running.writer.registry, digest)
 
 
 def test_an_answer_overtaken_while_it_was_made_is_not_kept(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,8 @@ def test_many_are_answered_in_chunks_and_in_order(running: Running) -> None:
 def test_each_answer_is_of_one_size(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     # Others keep writing: after a few tries the log is held while the answer is made.
     answers, library = Answers(running), published(running, "one")
-    registry, claims, names = running.registry, running.registry.claims, iter(f"more {n}" for n in range(9))
+    registry, names = running.writer.registry, iter(f"more {n}" for n in range(9))
+    claims = registry.claims
     sizes: list[tuple[int, int]] = []
 
     def growing(digests: Sequence[bytes]) -> object:

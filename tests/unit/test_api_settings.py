@@ -172,19 +172,19 @@ def begin(settings: Settings) -> None:
 def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path: Path) -> None:
     settings = made(data_dir=tmp_path / "data")
     with open_registry(settings) as running:
-        did, size = running.registry.identity.did, running.registry.log.head.size
+        did, size = running.writer.registry.identity.did, running.writer.registry.log.head.size
         with pytest.raises(ConflictError) as caught, open_registry(settings):
             pass
         assert caught.value.code == "second-writer"
     with open_registry(settings) as running:
-        assert (running.registry.identity.did, running.registry.log.head.size) == (did, size)
-        assert (tmp_path / "data" / "log.vkey").read_text() == f"{running.registry.log.vkey}\n"
+        assert (running.writer.registry.identity.did, running.writer.registry.log.head.size) == (did, size)
+        assert (tmp_path / "data" / "log.vkey").read_text() == f"{running.writer.registry.log.vkey}\n"
 
 
 def test_a_log_without_its_keys_is_not_opened(tmp_path: Path) -> None:
     settings, kept = made(data_dir=tmp_path / "data"), tmp_path / "backup"
     with open_registry(settings) as running:
-        did = running.registry.identity.did
+        did = running.writer.registry.identity.did
     (tmp_path / "data" / "keys").rename(kept)
     with pytest.raises(RefusedError, match=r"registry\.pem, .* missing in .*restore it") as caught:
         begin(settings)
@@ -197,7 +197,7 @@ def test_a_log_without_its_keys_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "registry.db").rename(tmp_path / "data" / "registry.db")
     kept.rename(tmp_path / "data" / "keys")
     with open_registry(settings) as running:
-        assert running.registry.identity.did == did
+        assert running.writer.registry.identity.did == did
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_log_without_its_keys_is_not_opened(tmp_path: Path) -> None:
 def test_keys_of_another_registry_are_refused(tmp_path: Path, name: str, message: str) -> None:
     settings = made(data_dir=tmp_path / "data")
     with open_registry(settings) as running:
-        size = running.registry.log.head.size
+        size = running.writer.registry.log.head.size
     file = tmp_path / "data" / "keys" / f"{name}.pem"
     own = file.read_bytes()
     open_keys(tmp_path / "other", None)
@@ -220,15 +220,15 @@ def test_keys_of_another_registry_are_refused(tmp_path: Path, name: str, message
     assert caught.value.code == "log-disagreement"
     file.write_bytes(own)
     with open_registry(settings) as running:
-        assert running.registry.log.head.size == size
+        assert running.writer.registry.log.head.size == size
 
 
 def test_a_new_issuer_is_a_new_policy(tmp_path: Path) -> None:
     with open_registry(made(data_dir=tmp_path, port=1001)) as running:
-        assert running.registry.log.head.size == 1
+        assert running.writer.registry.log.head.size == 1
     with open_registry(made(data_dir=tmp_path, port=1002)) as running:
-        policy = running.registry.log.fold.policy
-        assert running.registry.log.head.size == 2
+        policy = running.writer.registry.log.fold.policy
+        assert running.writer.registry.log.head.size == 2
         assert policy is not None
         assert policy.issuer == "http://127.0.0.1:1002"
 
@@ -248,7 +248,7 @@ def test_a_log_older_than_its_anchor_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     settings = made(data_dir=folder)
     with open_registry(settings) as running:
-        running.anchorer.step()
+        running.writer.anchorer.step()
     for name in ("registry.db", "registry.db-wal", "registry.db-shm"):
         (folder / name).unlink(missing_ok=True)
     (folder / "log" / "checkpoint").unlink()
@@ -267,7 +267,7 @@ def test_a_log_rolled_back_writes_nothing(tmp_path: Path) -> None:
         pass
     shutil.copytree(folder, backup)
     with open_registry(made(data_dir=folder, issuer="http://127.0.0.1:8")) as running:
-        running.anchorer.step()
+        running.writer.anchorer.step()
     shutil.copy(folder / "chain.db", backup / "chain.db")
     before = (backup / "log" / "checkpoint").read_bytes()
     changed = made(data_dir=backup, issuer="http://127.0.0.1:9")

@@ -23,7 +23,7 @@ DEAD = "http://127.0.0.1:9"
 def vkey_of(folder: Path) -> str:
     """Returns the key of the log in a data folder, which is begun without witnesses."""
     with open_registry(Settings(data_dir=folder)) as running:
-        return running.registry.log.vkey
+        return running.writer.registry.log.vkey
 
 
 def begin(folder: Path, policy: str | bytes) -> bytes:
@@ -31,7 +31,7 @@ def begin(folder: Path, policy: str | bytes) -> bytes:
     file = folder.with_name("witnesses")
     file.write_bytes(policy if isinstance(policy, bytes) else policy.encode())
     with open_registry(Settings(data_dir=folder, witnesses=file, witness_seconds=0.5)) as running:
-        return running.registry.log.head.note
+        return running.writer.registry.log.head.note
 
 
 @pytest.mark.parametrize("with_log", [True, False])

@@ -37,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry of one listed manifest, many statements and one anchor, that was closed."""
     folder = tmp_path_factory.mktemp("registry") / "data"
     with open_registry(Settings(data_dir=folder, anchor_interval=3600)) as running:
-        registry = running.registry
+        registry = running.writer.registry
         works: Library = library("birds", EVA)
         origin = registry.identity.origin
         said = sign_statement("manifest", EVA.did, EVA, origin, manifest_body(works.header.digest))
@@ -50,7 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         with ThreadPoolExecutor(32) as pool:  # at once, so that they share batches
             list(pool.map(speak, range(RECORDS)))
-        running.anchorer.step()
+        running.writer.anchorer.step()
     return folder
 
 

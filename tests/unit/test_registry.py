@@ -16,6 +16,7 @@ from ledger.errors import (
     MalformedError,
     NotFoundError,
     RefusedError,
+    TrainmarkError,
     VerificationError,
 )
 from ledger.keys import SigningKey
@@ -25,6 +26,7 @@ from ledger.proof import verify_proof
 from ledger.registry import payloads
 from ledger.registry.anchoring import Anchoring
 from ledger.registry.listing import MAX_REASONS, RULES, RULES_DIGEST, decide
+from ledger.registry.log import Logged
 from ledger.registry.proving import prove
 from ledger.registry.service import Registry
 from ledger.registry.speaking import MAX_KEYS
@@ -443,6 +445,48 @@ def test_what_was_said_is_no_new_word_later(world: World) -> None:
         world.review(
             world.publish(Library.of(EVA, [entry("x", release_status="missing", releases=[])])).logged.index, "listed"
         )
+
+
+def test_many_at_once_keep_the_rules_of_one(world: World) -> None:
+    """What is counted is counted within a request, too, and an erasure has its effect where it stands in it."""
+    registry, did = world.registry, world.identity.did
+    keys = [
+        sign_statement("key", EVA.did, EVA, ORIGIN, key_add_body(EVA.did, key(f"eva {n}"), recovery=False)).data
+        for n in range(MAX_KEYS + 3)
+    ]
+    answers = registry.speak_many(keys, EVA.did)
+    assert [isinstance(answer, Logged) for answer in answers] == [True] * (MAX_KEYS - 1) + [False] * 4
+    assert {answer.code for answer in answers if isinstance(answer, TrainmarkError)} == {"too-many-keys"}
+
+    leaves = [world.publish(library(name, creator)).logged.index for name, creator in (("one", EVA), ("two", BOB))]
+    bodies = [
+        review_body(leaves[0], "delisted"),
+        review_body(leaves[1], "delisted"),
+        review_body(leaves[0], "erased"),
+        review_body(leaves[0], "listed", "public"),
+        review_body(leaves[1], "listed", "public"),
+    ]
+    said = [sign_statement("review", did, world.identity.key, ORIGIN, body).data for body in bodies]
+    answers = registry.speak_many(said, did)
+    assert [answer.index - leaves[1] for answer in answers if isinstance(answer, Logged)] == [2, 3, 4, 5]
+    assert isinstance(answers[3], RefusedError)
+    assert answers[3].code == "not-listable"
+    assert [registry.catalog.manifest(leaf) is None for leaf in leaves] == [True, False]
+    assert [registry.log.fold.manifest_state(leaf) for leaf in leaves] == ["ended", "listed"]
+
+
+def test_a_pool_that_is_full_takes_all_of_a_request_or_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.registry.log.MAX_POOL", 2)
+    record: Object = {"kind": "usage", "refs": [], "evidence": digest_encode(digest("record"))}
+    said = [
+        sign_statement("record", by.did, by, ORIGIN, {**record, "evidence": digest_encode(digest(f"{n}"))}).data
+        for by, n in ((EVA, 1), (EVA, 2), (EVA, 3))
+    ]
+    size = world.registry.log.head.size
+    answers = world.registry.speak_many(said, EVA.did)
+    assert [getattr(answer, "code", None) for answer in answers] == ["pool-full"] * 3
+    assert world.registry.log.head.size == size
+    assert all(isinstance(answer, Logged) for answer in world.registry.speak_many(said[:2], EVA.did))
 
 
 def test_a_dispute(world: World) -> None:
