@@ -8,8 +8,9 @@
         registry.publish(manifest, terms, text)
 
 What a registry answers is not trusted: each answer has a cap and a form, and whoever wants to know whether it is true
-verifies a proof bundle against a trust file of one's own.  Redirects and compressed answers are refused.  429 and 503
-are repeated a few times, after as long as ``Retry-After`` says but at most ``MAX_WAIT`` seconds; nothing else is.
+verifies a proof bundle against a trust file of one's own.  Redirects are refused, and compressed answers but for entry
+bundles.  429 and 503 are repeated a few times, after as long as ``Retry-After`` says but at most ``MAX_WAIT`` seconds;
+nothing else is.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ledger.assertion import (
     make_assertion,
 )
 from ledger.canonical import load_json
-from ledger.encoding import b64url_encode, digest_decode, digest_encode
+from ledger.encoding import b64url_encode, digest_decode, digest_encode, gunzip
 from ledger.errors import (
     BackendError,
     ConflictError,
@@ -56,7 +57,7 @@ from ledger.ports import ChainIdentity
 from ledger.proof import MAX_PROOF_BYTES
 from ledger.statements import Statement
 from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES
-from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
+from ledger.tiles import ENTRIES, MAX_TILE_BYTES, Tile, format_path, read_leaves
 
 Json: TypeAlias = dict[str, Any]
 
@@ -78,7 +79,6 @@ MAX_ANSWER_DEPTH: Final = 16
 MAX_BATCH_BYTES: Final = BATCH * MAX_LINE_BYTES
 """Of an answer that is read line by line: at no time is more than one line of it in memory."""
 MAX_TOKEN_BYTES: Final = 256 << 20
-MAX_TILE_BYTES: Final = WIDTH * (MAX_LEAF_BYTES + 2)
 MAX_TEXT_CHARS: Final = 500
 
 _ERRORS: Final[dict[int, type[TrainmarkError]]] = {
@@ -454,7 +454,8 @@ class RegistryClient:
 
     def tile(self, tile: Tile) -> bytes:
         """Returns a tile, not verified: a ``ReadTile`` of :mod:`ledger.tiles`. Raises NotFoundError."""
-        return self._read("GET", f"/{format_path(tile)}", limit=MAX_TILE_BYTES)
+        headers = {"Accept-Encoding": "gzip, identity"} if tile.level == ENTRIES else None
+        return self._read("GET", f"/{format_path(tile)}", headers=headers, limit=MAX_TILE_BYTES)
 
     def leaves(self, size: int) -> Iterator[bytes]:
         """Yields the leaves of the log at `size`, each checked against its tile, not against a checkpoint."""
@@ -561,7 +562,7 @@ def _wait(response: httpx.Response, tried: int) -> float:
 
 def _check(response: httpx.Response) -> None:
     """Raises the error a refusal stands for; its text is the registry's, shortened and on one line."""
-    if response.headers.get("content-encoding", "identity") != "identity":
+    if _coding(response) not in response.request.headers["accept-encoding"].split(", "):
         raise BackendError("the registry compresses its answer though it was asked not to", code="protocol")
     if 200 <= response.status_code < 300:
         return
@@ -580,14 +581,25 @@ def _error(problem: Json) -> TrainmarkError:
     return kind(_line(problem["detail"]), code=_line(problem["code"])[:64], field=field)
 
 
+def _coding(response: httpx.Response) -> str:
+    """Returns how an answer is compressed."""
+    coding: str = response.headers.get("content-encoding", "identity")
+    return coding
+
+
 def _capped(response: httpx.Response, limit: int) -> bytes:
+    """Reads an answer of at most `limit` bytes, packed and unpacked."""
     parts, size = [], 0
-    for part in response.iter_bytes():
+    for part in response.iter_raw():
         size += len(part)
         if size > limit:
             raise BackendError(f"the registry's answer is longer than {limit} bytes", code="protocol")
         parts.append(part)
-    return b"".join(parts)
+    data = b"".join(parts)
+    if _coding(response) == "identity":
+        return data
+    with _reading("compressed answer"):
+        return gunzip(data, limit, "answer")
 
 
 def _lines(response: httpx.Response) -> Iterator[bytes | None]:

@@ -2,8 +2,9 @@
 
 Python's own decoders accept junk (``int("1_000")``, ``int("٣")``, base64 with newlines or stray bits); each function
 here accepts exactly what its counterpart writes: ``x_decode(x_encode(v)) == v`` and the other way round, else
-:class:`ledger.errors.MalformedError` naming the field.  Digests are 32 raw bytes inside the program and
-``sha256:<64 lower-case hex>`` in JSON; times are UTC seconds since 1970 inside and ``YYYY-MM-DDTHH:MM:SSZ`` in JSON.
+:class:`ledger.errors.MalformedError` naming the field (``gunzip`` alone has no counterpart).  Digests are 32 raw bytes
+inside the program and ``sha256:<64 lower-case hex>`` in JSON; times are UTC seconds since 1970 inside and
+``YYYY-MM-DDTHH:MM:SSZ`` in JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 import binascii
 import hashlib
 import re
+import zlib
 from calendar import timegm
 from time import gmtime, strftime
 from typing import Final
@@ -119,6 +121,18 @@ def base58_decode(text: str, field: str) -> bytes:
         number = number * 58 + _BASE58_VALUES[c]
     zeros = len(text) - len(text.lstrip("1"))
     return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def gunzip(data: bytes, limit: int, field: str) -> bytes:
+    """Unpacks one whole gzip stream (RFC 1952) of at most `limit` bytes; they may be packed in several ways."""
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        found = stream.decompress(data, limit + 1)
+    except zlib.error as e:
+        raise MalformedError("not a gzip stream", field=field) from e
+    if len(found) > limit or not stream.eof or stream.unused_data:
+        raise MalformedError(f"expected one gzip stream of at most {limit} bytes", field=field)
+    return found
 
 
 def decimal_decode(text: object, field: str, high: int = MAX_UINT64) -> int:

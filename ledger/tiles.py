@@ -21,6 +21,8 @@ HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
 MAX_LEVEL: Final = 5
 MAX_LEAF_BYTES: Final = 65535
+MAX_TILE_BYTES: Final = WIDTH * (MAX_LEAF_BYTES + 2)
+"""Of an entry bundle; a tile of hashes is smaller."""
 
 ENTRIES: Final = -1
 """Stands for the level of an entry bundle."""

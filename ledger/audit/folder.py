@@ -25,13 +25,12 @@ from ledger.errors import BackendError, MalformedError, NotFoundError
 from ledger.files import create_file, read_file, replace_file, shown_path
 from ledger.merkle import EMPTY_ROOT
 from ledger.note import MAX_NOTE_BYTES
-from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path
+from ledger.tiles import MAX_TILE_BYTES, Tile, format_path
 
 KIND: Final = "audit/v1"
 STATE: Final = "state.json"
 MAX_STATE_BYTES: Final = 64 << 20
 MAX_REFUSED: Final = 4_000_000
-MAX_TILE_BYTES: Final = WIDTH * (MAX_LEAF_BYTES + 2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ledger.manifests import MAX_MANIFEST_BYTES, Entry, parse_attribution, parse
 from ledger.proof import ProofResult, parse_proof, verify_proof
 from ledger.receipt import hex_text
 from ledger.statements import Statement, verify_statement
-from ledger.tiles import MAX_LEAF_BYTES, WIDTH, Tile, format_path, read_leaves
+from ledger.tiles import MAX_TILE_BYTES, Tile, format_path, read_leaves
 from ledger.trust import CLASSES, Trust
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ledger.tokens.bundle import TokenResult
 
 MAX_BUNDLE_BYTES = 256 * 1024 * 1024
-MAX_TILE_BYTES = WIDTH * (MAX_LEAF_BYTES + 2)
 _OPTIONS = {
     "proof/v1": ("--file", "--block-hash", "--log"),
     "token/v1": ("--files", "--block-hash"),

@@ -27,7 +27,7 @@ from ledger.errors import (
     VerificationError,
 )
 from ledger.statements import Statement, sign_statement
-from ledger.tiles import Tile
+from ledger.tiles import ENTRIES, MAX_TILE_BYTES, Tile
 from tests.support.library import make_library, signing_key
 
 URL = "https://registry.example"
@@ -61,8 +61,10 @@ class Registry:
         name = request.url.path.removeprefix("/v1/").strip("/").replace("/", "_")
         answer = self.answers.get(name, self.answers.get("other"))
         if callable(answer):
-            return answer(request)
-        return answer if answer is not None else httpx.Response(404)
+            answer = answer(request)
+        elif answer is None:
+            answer = httpx.Response(404)
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=answer.stream)  # nothing is read yet
 
     def client(self, url: str = URL, now: Callable[[], float] = lambda: NOW) -> RegistryClient:
         return RegistryClient(url, transport=httpx.MockTransport(self), sleep=self.waits.append, clock=now)
@@ -218,6 +220,47 @@ def test_compressed_answers_are_not_unpacked() -> None:
     error = raised(registry.client().policy)
     assert (type(error), error.code) == (BackendError, "protocol")
     assert registry.requests[0].headers["accept-encoding"] == "identity"
+
+
+BUNDLE = Tile(ENTRIES, 0, 1)
+
+
+def packed(content: bytes, coding: str = "gzip", status: int = 200) -> Registry:
+    headers = {"Content-Encoding": coding}
+    return Registry(other=lambda request: httpx.Response(status, stream=httpx.ByteStream(content), headers=headers))
+
+
+def test_an_entry_bundle_may_come_compressed() -> None:
+    registry = packed(gzip.compress(b"leaves"))
+    assert registry.client().tile(BUNDLE) == b"leaves"
+    assert registry.requests[0].headers["accept-encoding"] == "gzip, identity"
+    plain = Registry(other=httpx.Response(200, content=b"leaves"))
+    assert plain.client().tile(BUNDLE) == b"leaves"
+
+
+@pytest.mark.parametrize(
+    ("content", "coding"),
+    [
+        (gzip.compress(bytes(MAX_TILE_BYTES + 1)), "gzip"),
+        (gzip.compress(b"leaves")[:-1], "gzip"),
+        (b"leaves", "gzip"),
+        (b"leaves", "br"),
+        (gzip.compress(b"leaves"), "gzip, gzip"),
+    ],
+)
+def test_an_entry_bundle_is_unpacked_up_to_its_cap_only(content: bytes, coding: str) -> None:
+    error = raised(lambda: packed(content, coding).client().tile(BUNDLE))
+    assert (type(error), error.code) == (BackendError, "protocol")
+
+
+def test_a_tile_of_hashes_does_not_come_compressed() -> None:
+    registry = packed(gzip.compress(bytes(32)))
+    assert raised(lambda: registry.client().tile(Tile(0, 0, 1))).code == "protocol"
+    assert registry.requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_refusal_may_come_compressed_where_a_bundle_may() -> None:
+    assert type(raised(lambda: packed(gzip.compress(b"<html>"), status=404).client().tile(BUNDLE))) is NotFoundError
 
 
 @pytest.mark.parametrize("call", ["checkpoint", "tile", "license", "proof", "status_list"])

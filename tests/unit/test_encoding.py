@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -269,3 +271,28 @@ def test_a_message_shows_what_is_composed_another_way_in_escapes() -> None:
 )
 def test_a_message_shows_no_control_and_no_direction_mark(c: str) -> None:
     assert (c in shown(f"a{c}b"), shown(f"a{c}b")[:3]) == (False, "'a\\")
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize("data", [b"", b"a", bytes(100), bytes(range(100))])
+def test_gunzip(data: bytes, level: int) -> None:
+    assert encoding.gunzip(gzip.compress(data, level), 100, "x.y") == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"a",
+        gzip.compress(bytes(101)),
+        gzip.compress(bytes(10_000_000)),
+        gzip.compress(b"a")[:-1],
+        gzip.compress(b"a") + b"a",
+        gzip.compress(b"a") * 2,
+        gzip.compress(b"a")[:-8] + bytes(8),  # the checksum of something else
+        zlib.compress(b"a"),
+    ],
+    ids=["empty", "other", "long", "bomb", "cut", "followed", "two", "checksum", "zlib"],
+)
+def test_gunzip_takes_one_whole_stream_of_bounded_length(data: bytes) -> None:
+    refused(lambda _: encoding.gunzip(data, 100, "x.y"), data)
