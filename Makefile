@@ -63,7 +63,7 @@ bench: .venv/.stamp
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 lock: .venv/.stamp
-	@$(LOCK) pyproject.toml requirements/dev.in --extra registry --extra scan --extra face -o requirements/dev.txt
+	@$(LOCK) pyproject.toml requirements/dev.in --extra registry --extra s3 --extra scan --extra face -o requirements/dev.txt
 	@$(LOCK) pyproject.toml requirements/runtime.in --extra registry -c requirements/dev.txt -o requirements/runtime.txt
 	@$(LOCK) requirements/node.in -o requirements/node.txt
 

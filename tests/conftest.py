@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from tests.support import ROOT
+from tests.support.objects import ObjectStore, object_store
 from tests.support.postgres import Cluster, cluster
 
 # No deadline: a slow moment of a shared machine is no failure.  In CI the examples are the same on every run, so that a
@@ -31,8 +32,8 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes what the developer's shell says to Trainmark."""
-    for name in [name for name in os.environ if name.startswith("TRAINMARK_")]:
+    """Removes what the developer's shell says to Trainmark, and of object stores."""
+    for name in [name for name in os.environ if name.startswith(("TRAINMARK_", "AWS_"))]:
         monkeypatch.delenv(name)
 
 
@@ -41,3 +42,10 @@ def postgres() -> Iterator[Cluster]:
     """A PostgreSQL that all tests share; each takes a database of its own (``new_database``)."""
     with cluster() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An S3 service that all tests share; each takes a bucket of its own (``new_bucket``)."""
+    with object_store(tmp_path_factory.mktemp("s3") / "output") as store:
+        yield store

@@ -44,7 +44,7 @@ SPELLINGS = {
 # Declared nowhere in the metadata, read by hand.
 BY_HAND: dict[str, str] = {}
 
-EXTRAS = ("registry", "scan", "face")
+EXTRAS = ("registry", "s3", "scan", "face")
 
 
 def runtime(extras: tuple[str, ...]) -> dict[str, Distribution]:
@@ -107,7 +107,16 @@ RUNTIME = runtime(EXTRAS)
 
 
 def test_the_closure_is_the_real_one() -> None:
-    assert {"cryptography", "cffi", "web3", "py-evm", "psycopg", "opencv-python-headless", "numpy"} <= RUNTIME.keys()
+    assert {
+        "cryptography",
+        "cffi",
+        "web3",
+        "py-evm",
+        "psycopg",
+        "obstore",
+        "opencv-python-headless",
+        "numpy",
+    } <= RUNTIME.keys()
     assert not {"pytest", "mypy", "pymerkle", "hypothesis"} & RUNTIME.keys()
 
 

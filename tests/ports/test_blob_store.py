@@ -1,4 +1,4 @@
-"""Rules of the BlobStore port, on the in-memory reference and on a folder."""
+"""Rules of the BlobStore port, on the in-memory reference, on a folder and on a bucket."""
 
 from __future__ import annotations
 
@@ -8,24 +8,39 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_IMODE
 
+import httpx
 import pytest
+from obstore.store import S3Store
 
 from ledger.encoding import sha256
 from ledger.errors import BackendError, NotFoundError
 from ledger.ports import BlobStore
 from ledger.store.files import FolderBlobStore
 from ledger.store.memory import MemoryBlobStore
+from ledger.store.s3 import S3BlobStore
+from tests.support.objects import ObjectStore
 
 Open = Callable[[], BlobStore]
 """Opens one store again and again, as another process would."""
 
 
-@pytest.fixture(params=["memory", "folder"])
+@pytest.fixture(params=["memory", "folder", "bucket"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "memory":
         store = MemoryBlobStore()
         return lambda: store
+    if request.param == "bucket":
+        url = request.getfixturevalue("bucket_url")
+        return lambda: S3BlobStore(url)
     return lambda: FolderBlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def bucket_url(s3: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place in a bucket of its own."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3.new_bucket()}/blobs"
 
 
 BLOBS = [b"", b"a", bytes(range(256)) * 4096, "Übung\0".encode()]
@@ -178,3 +193,56 @@ def test_a_disk_that_fails(folder: Path) -> None:
     path.parent.write_bytes(b"")
     with pytest.raises(BackendError, match="Not a directory"):
         store.has(sha256(b"a"))
+
+
+# What only a bucket can show.
+
+
+def test_strangers_read_no_blob(s3: ObjectStore, bucket_url: str) -> None:
+    digest = S3BlobStore(bucket_url).put(b"private")
+    at = f"{s3.url}/{bucket_url.removeprefix('s3://')}/{digest.hex()}"
+    assert [httpx.get(at).status_code, httpx.head(at).status_code] == [403, 403]
+    assert S3BlobStore(bucket_url).get(digest) == b"private"
+
+
+@pytest.mark.parametrize("damaged", [b"Privat", b"private and more", b""])
+def test_a_damaged_object_is_not_returned_and_is_whole_when_put_again(bucket_url: str, damaged: bytes) -> None:
+    store = S3BlobStore(bucket_url)
+    digest = store.put(b"private")
+    S3Store.from_url(bucket_url).put(digest.hex(), damaged)
+    with pytest.raises(BackendError, match="have changed") as caught:
+        store.get(digest)
+    assert caught.value.code == "corrupt"
+    assert store.put(b"private") == digest
+    assert store.get(digest) == b"private"
+
+
+def test_other_objects_are_no_blobs(bucket_url: str) -> None:
+    store = S3BlobStore(bucket_url)
+    digest = store.put(b"a")
+    name = digest.hex()
+    beside = S3Store.from_url(bucket_url.removesuffix("/blobs"))
+    for other in (
+        f"blobs/{name.upper()}",
+        f"blobs/{name}00",
+        "blobs/README",
+        f"blobs/{name[:2]}/{name}",
+        name,
+        "blobsx",
+    ):
+        beside.put(other, b"")
+    assert list(store.digests()) == [digest]
+
+
+def test_a_blob_of_many_parts(bucket_url: str) -> None:
+    blob = os.urandom(1 << 20) * 11
+    assert S3BlobStore(bucket_url).get(S3BlobStore(bucket_url).put(blob)) == blob
+
+
+def test_a_bucket_that_goes_away(s3: ObjectStore, bucket_url: str) -> None:
+    store = S3BlobStore(bucket_url)
+    httpx.delete(f"{s3.url}/{bucket_url.split('/')[2]}").raise_for_status()
+    for call in (lambda: store.put(b"a"), lambda: store.get(sha256(b"a")), lambda: list(store.digests())):
+        with pytest.raises(BackendError, match="the object store answers NoSuchBucket") as caught:
+            call()
+        assert caught.value.code == "unavailable"

@@ -1,34 +1,52 @@
-"""Rules of the TileStore port, on the in-memory reference and on a folder."""
+"""Rules of the TileStore port, on the in-memory reference, on a folder and on a bucket."""
 
 from __future__ import annotations
 
 import fcntl
+import gzip
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from stat import S_IMODE
 
+import httpx
 import pytest
+from obstore.store import S3Store
 
-from ledger.errors import BackendError, ConflictError, NotFoundError
+from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError, TrainmarkError
 from ledger.ports import TileStore
 from ledger.store.files import FolderTileStore
 from ledger.store.memory import MemoryTileStore
+from ledger.store.s3 import S3TileStore
 from ledger.tiles import ENTRIES, Tile
 from tests.support import ROOT
+from tests.support.objects import ObjectStore
+from tests.support.process import free_port
 
 Open = Callable[[], TileStore]
 """Opens one store again and again, as another process would."""
 
 
-@pytest.fixture(params=["memory", "folder"])
+@pytest.fixture(params=["memory", "folder", "bucket"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "memory":
         store = MemoryTileStore()
         return lambda: store
+    if request.param == "bucket":
+        url = request.getfixturevalue("bucket_url")
+        return lambda: S3TileStore(url)
     return lambda: FolderTileStore(tmp_path / "public")
+
+
+@pytest.fixture
+def bucket_url(s3: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place in a bucket of its own, whose objects anybody may read."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{s3.new_bucket('public')}/public"
 
 
 FULL = (Tile(0, 3), b"full")
@@ -195,3 +213,135 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "public" / "checkpoint").mkdir()
     with pytest.raises(BackendError, match="Is a directory"):
         store.read_checkpoint()
+
+
+# What only a bucket can show.
+
+
+def served(s3: ObjectStore, url: str, path: str) -> httpx.Response:
+    """Returns what anybody gets who asks for a file of the log, and says nothing of compression."""
+    return httpx.get(f"{s3.url}/{url.removeprefix('s3://')}/{path}", headers={"Accept-Encoding": "identity"})
+
+
+def test_a_bucket_serves_the_log_as_it_stands(s3: ObjectStore, bucket_url: str) -> None:
+    leaves = bytes(1000)
+    store = S3TileStore(bucket_url)
+    store.write([FULL, PARTIAL, (BUNDLE[0], leaves)])
+    store.write_checkpoint(b"note")
+    immutable = ("application/octet-stream", "public, max-age=31536000, immutable")
+    for path, data, kept in (
+        ("tile/0/003", b"full", immutable),
+        ("tile/0/004.p/7", b"seven", immutable),
+        ("tile/entries/x001/x234/567.p/1", leaves, immutable),
+        ("checkpoint", b"note", ("text/plain; charset=utf-8", "no-cache")),
+    ):
+        answer = served(s3, bucket_url, path)
+        assert (answer.status_code, answer.content) == (200, data)
+        assert (answer.headers["content-type"], answer.headers["cache-control"]) == kept
+        coding = "gzip" if "entries" in path else None
+        assert answer.headers.get("content-encoding") == coding
+    assert int(served(s3, bucket_url, "tile/entries/x001/x234/567.p/1").headers["content-length"]) < 100
+
+
+def test_two_writers_at_once_do_not_replace_each_others_tiles(bucket_url: str) -> None:
+    tiles = [Tile(0, n) for n in range(40)]
+
+    def write(mine: bytes) -> list[Tile]:
+        store, kept = S3TileStore(bucket_url), []
+        for tile in tiles:
+            try:
+                store.write([(tile, mine)])
+            except ConflictError:
+                continue
+            kept.append(tile)
+        return kept
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(write, (b"one", b"other"))
+    assert sorted(one + other) == tiles
+    store = S3TileStore(bucket_url)
+    assert [store.read(tile) for tile in tiles] == [b"one" if tile in one else b"other" for tile in tiles]
+
+
+@pytest.mark.parametrize("damaged", [b"leaves", gzip.compress(b"leaves", mtime=0)[:-1], b""])
+def test_a_damaged_bundle_is_not_returned(bucket_url: str, damaged: bytes) -> None:
+    S3Store.from_url(bucket_url).put("tile/entries/000", damaged, attributes={"Content-Encoding": "gzip"})
+    with pytest.raises(BackendError, match=r"tile/entries/000: .*gzip stream") as caught:
+        S3TileStore(bucket_url).read(Tile(ENTRIES, 0))
+    assert caught.value.code == "corrupt"
+
+
+def test_a_bundle_that_came_uncompressed_is_read_too(bucket_url: str) -> None:
+    S3Store.from_url(bucket_url).put("tile/entries/000", b"leaves")
+    assert S3TileStore(bucket_url).read(Tile(ENTRIES, 0)) == b"leaves"
+
+
+URLS = [
+    "",
+    "bucket",
+    "s3://",
+    "s3://b",
+    "s3://Bucket/x",
+    "s3://key:secret@bucket/x",
+    "s3://bucket/../x",
+    "s3://bucket/",
+]
+
+
+@pytest.mark.parametrize("url", [*URLS, "s3://bucket//x", "https://s3.amazonaws.com/bucket", "gs://bucket/x"])
+def test_what_is_no_place_in_a_bucket(url: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        S3TileStore(url, "TRAINMARK_TILES")
+    assert str(caught.value) == "TRAINMARK_TILES: expected s3://bucket/prefix, the keys in the environment"
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+@pytest.mark.parametrize("address", ["objects.example", "ftp://objects.example", "https://", "http:// x", ""])
+def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch, name: str, address: str) -> None:
+    monkeypatch.setenv(name, address)
+    with pytest.raises(MalformedError, match=f"{name}: expected the http"):
+        S3TileStore("s3://bucket/x")
+
+
+def test_plain_http_has_to_be_allowed(s3: ObjectStore, bucket_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    with pytest.raises(MalformedError, match=r"AWS_ENDPOINT_URL: plain http .* needs AWS_ALLOW_HTTP=true"):
+        S3TileStore(bucket_url)
+
+
+def failed(call: Callable[[], object], secret: str) -> TrainmarkError:
+    """Returns the error of a call, in which there is no word of who asked, or where."""
+    with pytest.raises(BackendError) as caught:
+        call()
+    assert secret not in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+    return caught.value
+
+
+def test_a_bucket_that_is_not_there(s3: ObjectStore, bucket_url: str) -> None:
+    error = failed(lambda: S3TileStore("s3://no-such-bucket/x", "TRAINMARK_TILES"), "testing")
+    assert (error.code, error.message) == ("unavailable", "the object store answers NoSuchBucket")
+    store, name = S3TileStore(bucket_url), bucket_url.split("/")[2]
+    httpx.delete(f"{s3.url}/{name}").raise_for_status()
+    calls: list[Callable[[], object]] = [
+        store.read_checkpoint,
+        lambda: store.read(FULL[0]),
+        lambda: store.write([FULL]),
+        lambda: store.write_checkpoint(b"note"),
+    ]
+    assert [failed(call, "testing").code for call in calls] == ["unavailable"] * 4
+
+
+def test_a_service_that_is_not_there(bucket_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    error = failed(lambda: S3TileStore(bucket_url, "TRAINMARK_TILES", retry_seconds=0.2), "testing")
+    assert (error.code, str(error)) == ("unavailable", "TRAINMARK_TILES: the object store does not answer")
+
+
+def test_a_service_that_forbids_it(s3: ObjectStore, bucket_url: str) -> None:
+    store = S3TileStore(bucket_url)
+    with s3.forbidding():
+        for call in (lambda: store.write([FULL]), lambda: store.write_checkpoint(b"note"), store.read_checkpoint):
+            error = failed(call, "testing")
+            assert (error.code, error.message) == ("read-only", "the object store answers InvalidAccessKeyId")
+    assert store.read_checkpoint() is None
