@@ -5,8 +5,8 @@
     <data_dir>/keys/*.pem      the registry's own keys
               /registry.db     leaves, head, catalog (SQLite), unless they are in a PostgreSQL database
               /lock            held by the one process that writes
-              /log/            checkpoint and tiles: may be served as it stands
-              /blobs/          manifests, entries, terms, license texts
+              /log/            checkpoint and tiles, unless they are in a bucket: may be served as it stands
+              /blobs/          manifests, entries, terms, license texts, unless they are in a bucket
               /chain.db        the embedded chain, if it is used
               /log.vkey        the log's public key, for people
 """
@@ -36,7 +36,7 @@ from ledger.files import read_file
 from ledger.keys import SigningKey
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import Policy, parse_policy
-from ledger.ports import Anchor, Cosigners
+from ledger.ports import Anchor, Cosigners, TileStore
 from ledger.registry.grants import Grants
 from ledger.registry.published import Follower, not_published
 from ledger.registry.reading import Reading
@@ -44,7 +44,8 @@ from ledger.registry.service import Identity, Registry
 from ledger.store.catalog import SqlCatalog
 from ledger.store.engine import check, connect, prepare
 from ledger.store.entries import SqlEntryStore
-from ledger.store.files import FolderBlobStore, FolderTileStore, disk_errors
+from ledger.store.files import disk_errors
+from ledger.store.places import open_blobs, open_tiles
 from ledger.witness.cosigners import HttpCosigners, addresses
 
 MAX_POLICY_BYTES: Final = 64 * 1024
@@ -126,7 +127,7 @@ def open_registry(settings: Settings) -> Iterator[Running]:
     Raises:
         RefusedError: settings or keys that must not be used.
         ConflictError: another process writes, or database, tiles, checkpoint and chain disagree.
-        BackendError: a file or the database cannot be used.
+        BackendError: a file, a bucket or the database cannot be used.
     """
     check_settings(settings)
     _witness_policy(settings, _FORM)  # before anything is made
@@ -134,7 +135,8 @@ def open_registry(settings: Settings) -> Iterator[Running]:
     passphrase = settings.key_passphrase.get_secret_value().encode() if settings.key_passphrase else None
     with ExitStack() as stack:
         engine, entries = stack.enter_context(_database(settings))
-        has_log = entries.head() is not None or (folder / "log" / "checkpoint").exists()
+        tiles = open_tiles(settings.tiles, folder / "log")
+        has_log = entries.head() is not None or tiles.read_checkpoint() is not None
         keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
         origin = origin_of(settings, keys.log.public)
         witnesses = _witness_policy(settings, VerifierKey(origin, ED25519, keys.log.public))
@@ -142,7 +144,7 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         if witnesses is not None:
             cosigners = HttpCosigners(witnesses, settings.witness_seconds, WITNESSES)
             stack.callback(cosigners.close)
-        registry = stack.enter_context(_opened(settings, keys, origin, engine, entries, cosigners))
+        registry = stack.enter_context(_opened(settings, keys, origin, engine, entries, tiles, cosigners))
         with disk_errors("log.vkey"):
             (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
         anchorer = Anchorer(registry, partial(_open_chain, settings, keys.anchor), settings.anchor_interval)
@@ -163,8 +165,8 @@ def open_reader(settings: Settings) -> Iterator[Running]:
     check_settings(settings)
     if settings.database is None and not (settings.data_dir / "registry.db").exists():
         raise not_published()  # before a folder or a file is made
-    tiles = FolderTileStore(settings.data_dir / "log")
     with ExitStack() as stack:
+        tiles = open_tiles(settings.tiles, settings.data_dir / "log")
         engine = connect(_database_url(settings))
         stack.callback(engine.dispose)
         check(engine)
@@ -237,6 +239,7 @@ def _opened(
     origin: str,
     engine: Engine,
     entries: SqlEntryStore,
+    tiles: TileStore,
     cosigners: Cosigners | None,
 ) -> Iterator[Registry]:
     identity = Identity(
@@ -251,8 +254,8 @@ def _opened(
     registry = Registry(
         identity,
         entries,
-        FolderTileStore(settings.data_dir / "log"),
-        FolderBlobStore(settings.data_dir / "blobs"),
+        tiles,
+        open_blobs(settings.blobs, settings.data_dir / "blobs"),
         SqlCatalog(engine),
         _now,
         secrets.token_bytes,

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ledger.errors import MalformedError, RefusedError
 from ledger.manifests import MAX_MANIFEST_BYTES
+from ledger.store.places import BLOBS
 
 EMBEDDED: Final = "embedded"
 SETTINGS_FILE: Final = "trainmark.toml"
@@ -32,6 +33,14 @@ class Settings(BaseSettings):
     database: SecretStr | None = Field(
         default=None,
         description="URL of a PostgreSQL database, postgresql://user@host/name; by default SQLite in the data folder.",
+    )
+    tiles: str | None = Field(
+        default=None,
+        description="Bucket of tiles and checkpoint, s3://bucket/prefix; by default a folder in the data folder.",
+    )
+    blobs: str | None = Field(
+        default=None,
+        description="Bucket of manifests and licenses, s3://bucket/prefix; by default a folder in the data folder.",
     )
     standby: bool = Field(
         default=False, description="Wait while another process writes the log, and take over when it ends."
@@ -120,13 +129,15 @@ def check_settings(settings: Settings) -> Settings:
     """Returns the settings if they go together.
 
     Raises:
-        MalformedError: no database that can be used; a chain without its contract, or no URL.
+        MalformedError: no database that can be used; blobs among the tiles; a chain without its contract, or no URL.
         RefusedError: ``unsafe-default``: a public registry with what is for trying out.
     """
     if settings.database is not None and not settings.database.get_secret_value().startswith("postgresql://"):
         raise MalformedError(
             "expected postgresql://user@host/name", field="TRAINMARK_DATABASE"
         )  # not shown: such URLs hold passwords
+    if settings.tiles is not None and f"{settings.blobs}/".startswith(f"{settings.tiles}/"):
+        raise MalformedError("lie below TRAINMARK_TILES, where anybody may read; name another place", field=BLOBS)
     if settings.read_only:
         if settings.standby:
             raise MalformedError("a process that only reads never takes over", field="TRAINMARK_STANDBY")

@@ -18,8 +18,9 @@ from ledger.note import VerifierKey, parse_vkey
 
 if TYPE_CHECKING:
     from api.settings import Settings
-    from ledger.ports import BlobStore, Catalog, EntryStore
+    from ledger.ports import BlobStore, Catalog, EntryStore, TileStore
     from ledger.registry.fsck import Check, Published
+    from ledger.tiles import Tile
 
 MAX_VKEY_BYTES = 1024
 DATABASE = "registry.db"
@@ -90,6 +91,22 @@ def _log_key(folder: Path) -> VerifierKey | None:
     return parse_vkey(text.strip(), "log.vkey")
 
 
+class _Stored:
+    """A log's public side in a store, read only."""
+
+    def __init__(self, store: TileStore) -> None:
+        self._store = store
+
+    def checkpoint(self) -> bytes:
+        note = self._store.read_checkpoint()
+        if note is None:
+            raise NotFoundError("none is published", field="checkpoint")
+        return note
+
+    def tile(self, tile: Tile) -> bytes:
+        return self._store.read(tile)
+
+
 @contextmanager
 def _opened(folder: Path) -> Iterator[tuple[EntryStore, Published, Catalog, BlobStore]]:
     """Yields the stores of the registry in `folder`, opened for reading beside whoever writes.
@@ -102,17 +119,21 @@ def _opened(folder: Path) -> Iterator[tuple[EntryStore, Published, Catalog, Blob
         from ledger.store.catalog import SqlCatalog
         from ledger.store.engine import check, connect
         from ledger.store.entries import SqlEntryStore
-        from ledger.store.files import FolderBlobStore
+        from ledger.store.places import open_blobs, open_tiles
     except ModuleNotFoundError as e:
         raise _needs_registry(e) from e
-    database, url = (folder / DATABASE).resolve(), _settings().database
-    for path in (*([database] if url is None else []), folder / "blobs"):  # opening would make them
+    settings = _settings()
+    database, url = (folder / DATABASE).resolve(), settings.database
+    needed = ([database] if url is None else []) + ([folder / "blobs"] if settings.blobs is None else [])
+    for path in needed:  # opening would make them
         if not path.exists():
             raise NotFoundError(f"there is no registry in {shown_path(folder)}: no {path.name}", field="--data-dir")
     engine = connect(f"sqlite:///{database}" if url is None else url.get_secret_value())
     entries = SqlEntryStore(engine, None)
     try:
         check(engine)
-        yield entries, LogFolder(folder / "log"), SqlCatalog(engine), FolderBlobStore(folder / "blobs")
+        log = folder / "log"
+        tiles = LogFolder(log) if settings.tiles is None else _Stored(open_tiles(settings.tiles, log))
+        yield entries, tiles, SqlCatalog(engine), open_blobs(settings.blobs, folder / "blobs")
     finally:
         entries.close()

@@ -7,6 +7,7 @@
     catalog   the registry's index and what may be erased, in a database
     files     tiles and checkpoint, and blobs, in folders
     s3        the same in buckets of an object store
+    places    which of the two, by the settings
 
     rules     what all of them refuse, in the same words
     tables    the database's tables
@@ -16,6 +17,6 @@
     postgres  what is particular to PostgreSQL
     locks     what lets at most one process write
 
-Nothing is imported here: ``memory`` and ``files`` need the standard library only, ``s3`` needs obstore, the rest
-SQLModel.
+Nothing is imported here: ``memory``, ``files`` and ``places`` need the standard library only, ``s3`` needs obstore, the
+rest SQLModel.
 """

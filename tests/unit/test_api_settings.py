@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from api.composition import open_registry, origin_of
 from api.keys import KEY_NAMES, open_keys
 from api.settings import Settings, check_settings
 from ledger.errors import ConflictError, MalformedError, RefusedError
+from tests.support import ROOT
 
 REAL = {"chain": "https://node.example/secret-access-key", "contract": "0x" + "12" * 20}
 
@@ -80,6 +83,38 @@ def test_a_nodes_chain_needs_a_contract() -> None:
     with pytest.raises(MalformedError, match="TRAINMARK_CHAIN") as caught:
         check_settings(made(chain="wss://node.example/secret-access-key"))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("blobs", ["s3://bucket", "s3://bucket/log-blobs", "s3://bucket/l", "s3://other/log", None])
+def test_blobs_may_lie_beside_the_tiles(blobs: str | None) -> None:
+    check_settings(made(tiles="s3://bucket/log", blobs=blobs))
+
+
+@pytest.mark.parametrize("blobs", ["s3://bucket/log", "s3://bucket/log/blobs"])
+def test_blobs_do_not_lie_among_the_tiles(blobs: str) -> None:
+    with pytest.raises(MalformedError, match="TRAINMARK_BLOBS: lie below TRAINMARK_TILES"):
+        check_settings(made(tiles="s3://bucket/log", blobs=blobs))
+
+
+@pytest.mark.parametrize("name", ["tiles", "blobs"])
+def test_a_place_that_is_no_bucket_is_not_shown(tmp_path: Path, name: str) -> None:
+    settings = made(data_dir=tmp_path / "data", **{name: "s3://key:secret@bucket/x"})
+    expected = f"TRAINMARK_{name.upper()}: expected s3://bucket/prefix"
+    with pytest.raises(MalformedError, match=expected) as caught, open_registry(settings):
+        pass
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tiles", "blobs"])
+def test_buckets_need_a_package(name: str) -> None:
+    program = (
+        "import sys; sys.modules['obstore'] = None\n"
+        "from pathlib import Path; from ledger.errors import MalformedError; from ledger.store import places\n"
+        f"try: places.open_{name}('s3://bucket/x', Path('x'))\n"
+        "except MalformedError as e: print(e)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(f"TRAINMARK_{name.upper()}: a bucket needs the package obstore: pip install")
 
 
 @pytest.mark.parametrize(
