@@ -5,9 +5,10 @@ A proxy may serve ``<data_dir>/log`` in place of the first two routes.
 
 from __future__ import annotations
 
+import gzip
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from api import schemas
 from api.composition import Running
@@ -17,7 +18,7 @@ from ledger.errors import MalformedError, NotFoundError
 from ledger.keys import did_decode, jwk, thumbprint
 from ledger.note import parse_vkey
 from ledger.registry.listing import RULES
-from ledger.tiles import parse_path
+from ledger.tiles import ENTRIES, parse_path
 
 router = APIRouter(tags=["log"])
 TEXT = "text/plain; charset=utf-8"
@@ -36,15 +37,20 @@ async def checkpoint(running: Registry) -> Response:
 )
 def tile(
     path: Annotated[str, Path(description="`<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`", examples=["0/000.p/1"])],
+    request: Request,
     running: Registry,
 ) -> Response:
-    """A tile of hashes or leaves (C2SP tlog-tiles); it never changes."""
+    """A tile of hashes or leaves (C2SP tlog-tiles); it never changes. Leaves are compressed for whoever takes gzip."""
     try:
         found = parse_path(f"tile/{path}")
     except MalformedError:
         raise NotFoundError("not the path of a tile", field="tile") from None
-    data = running.registry.tiles.read(found)
-    return Response(data, 200, {"Cache-Control": IMMUTABLE}, "application/octet-stream")
+    data, headers = running.registry.tiles.read(found), {"Cache-Control": IMMUTABLE}
+    if found.level == ENTRIES:
+        headers["Vary"] = "Accept-Encoding"
+        if _takes_gzip(request.headers.get("accept-encoding", "")):
+            data, headers["Content-Encoding"] = gzip.compress(data, 6, mtime=0), "gzip"
+    return Response(data, 200, headers, "application/octet-stream")
 
 
 @router.get("/v1/policy", response_model=schemas.Policy, responses=schemas.problems(429))
@@ -123,3 +129,10 @@ async def health(running: Registry) -> Response:
         "warning": running.beside.warning,
     }
     return answer(value, cache="no-store")
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Returns whether a client says to take gzip (RFC 9110, section 12.5.3)."""
+    weights = dict(coding.replace(" ", "").partition(";q=")[::2] for coding in accepted.lower().split(","))
+    weight = weights.get("gzip")
+    return weight is not None and (weight == "" or weight.strip("0.") != "")

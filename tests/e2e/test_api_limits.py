@@ -270,6 +270,26 @@ def test_tiles_never_change_and_the_checkpoint_does(http: httpx.Client) -> None:
     assert http.get("/checkpoint").headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize("accepted", ["gzip", "br, gzip", "gzip;q=0.5, identity", "GZIP ; q=1"])
+def test_leaves_are_compressed_for_whoever_takes_it(http: httpx.Client, accepted: str) -> None:
+    plain = http.get("/tile/entries/000.p/1", headers={"Accept-Encoding": "identity"})
+    packed = http.get("/tile/entries/000.p/1", headers={"Accept-Encoding": accepted})
+    assert (packed.headers["content-encoding"], packed.content) == ("gzip", plain.content)
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    assert packed.headers["cache-control"] == plain.headers["cache-control"]
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+
+
+@pytest.mark.parametrize("accepted", ["", "identity", "gzip;q=0", "gzip; q=0.000, *", "br;q=1, deflate", "xgzip"])
+@pytest.mark.parametrize("path", ["/tile/entries/000.p/1", "/tile/0/000.p/1"])
+def test_others_get_tiles_as_they_are(http: httpx.Client, accepted: str, path: str) -> None:
+    assert "content-encoding" not in http.get(path, headers={"Accept-Encoding": accepted}).headers
+
+
+def test_hashes_are_not_compressed(http: httpx.Client) -> None:
+    assert "content-encoding" not in http.get("/tile/0/000.p/1", headers={"Accept-Encoding": "gzip"}).headers
+
+
 # Quotas
 
 
