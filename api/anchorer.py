@@ -65,7 +65,7 @@ class Anchorer:
         except BackendError as e:
             if must_answer:
                 raise
-            self.trouble = f"the chain could not be asked, so the log was not compared with it: {e}"
+            self._say(f"the chain could not be asked, so the log was not compared with it: {e}")
 
     def _connected(self) -> Anchoring:
         if self._anchor is None:
@@ -83,8 +83,16 @@ class Anchorer:
         """
         anchoring = self._connected()
         changed = anchoring.step()
-        self.trouble = anchoring.warning
+        self._say(anchoring.warning)
+        for row in changed:
+            _logger.info("anchor", extra={"size": row.size, "state": row.state, "transaction": row.transaction})
         return changed
+
+    def _say(self, trouble: str | None) -> None:
+        """Keeps what is wrong now, and says so once, not at every interval."""
+        if trouble is not None and trouble != self.trouble:
+            _logger.warning("anchoring: %s", trouble)
+        self.trouble = trouble
 
     def start(self) -> None:
         """Begins to anchor in the background."""
@@ -104,7 +112,7 @@ class Anchorer:
                 if self._connected().under_way:
                     longest = FOLLOW_SECONDS
             except TrainmarkError as e:
-                self.trouble = str(e)
+                self._say(str(e))
             except Exception as e:  # outermost border of this thread: nobody else would ever see it
                 self.trouble = f"anchoring met an error of this program ({type(e).__name__}), see its output"
                 _logger.exception("anchoring failed; it is tried again in %g seconds", self.interval)

@@ -21,6 +21,7 @@ from api.answers import Answers
 from api.bodies import Bodies
 from api.composition import open_reader, open_registry
 from api.middleware import Limits, SecurityHeaders
+from api.observing import Observing
 from api.problems import add_problem_handlers
 from api.quota import Quota
 from api.routes import access, log, publishing, reading, resolving, tokens
@@ -102,6 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
     }
     app.add_middleware(Limits, caps=caps, quota=app.state.address_quota, costs=COSTS)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observing)
     _describe(app)
     return app
 

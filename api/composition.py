@@ -38,7 +38,7 @@ from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import Policy, parse_policy
 from ledger.ports import Anchor, Cosigners, TileStore
 from ledger.registry.grants import Grants
-from ledger.registry.published import Follower, not_published
+from ledger.registry.public import Follower, not_published
 from ledger.registry.reading import Reading
 from ledger.registry.service import Identity, Registry
 from ledger.store.catalog import SqlCatalog

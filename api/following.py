@@ -14,7 +14,7 @@ from typing import Final
 from ledger.errors import TrainmarkError
 from ledger.ports import Catalog, ChainIdentity
 from ledger.registry.anchoring import read_record
-from ledger.registry.published import Follower
+from ledger.registry.public import Follower
 
 LOOK_SECONDS: Final = 0.5
 """How often it is looked for something new: no answer is older."""

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.headers import SECURITY_HEADERS
-from api.problems import Problem, ProblemError, problem_of, too_big, too_many, too_slow
+from api.problems import CODE, Problem, ProblemError, problem_of, too_big, too_many, too_slow
 from api.quota import Quota, network_of
 from ledger.errors import MalformedError, shown
 
@@ -78,6 +78,7 @@ class Limits:
         path: str = scope["path"]
         problem = self._refusal(scope, path)
         if problem is not None:
+            scope[CODE] = problem.code
             await problem.response()(scope, receive, send)
             return
         limit, seen = self.caps.get(path, DEFAULT_BODY_BYTES), 0

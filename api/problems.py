@@ -1,7 +1,7 @@
 """Errors as problem details (RFC 9457): one shape for everything that goes wrong, from our own errors to a wrong path.
 
-``{"type":"urn:trainmark:problem:<code>","title","status","detail","code","field"}``; `code` is the stable word for
-programs, `field` what of the request it is about, or null.
+``{"type":"urn:trainmark:problem:<code>","title","status","detail","instance","code","field"}``; `code` is the stable
+word for programs, `field` what of the request it is about, or null, `instance` names the request in the server's log.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.headers import SECURITY_HEADERS
+from api.logs import REQUEST_ID
 from ledger.errors import (
     BackendError,
     ConflictError,
@@ -30,6 +31,8 @@ from ledger.errors import (
 
 PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
+CODE: Final = "trainmark.code"
+"""Under which the scope of a request says which problem was its answer."""
 
 API_PATHS: Final = ("/v1/", "/oauth/", "/status/", "/tile/", "/.well-known/")
 
@@ -67,6 +70,7 @@ class Problem:
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
+            "instance": f"urn:trainmark:request:{REQUEST_ID.get()}",
             "code": self.code,
             "field": self.field,
             **self.extra,
@@ -144,10 +148,11 @@ def add_problem_handlers(app: FastAPI, page: Page | None = None) -> None:
 
     async def handle(request: Request, error: Exception) -> Response:
         problem = _problem(error)
+        request.scope[CODE] = problem.code
         is_page = not request.url.path.startswith(API_PATHS) and "text/html" in request.headers.get("accept", "")
         response = page(request, problem) if page is not None and is_page else problem.response()
         if problem.status == 500:  # made outside of all middlewares
-            response.headers.update(SECURITY_HEADERS)
+            response.headers.update({**SECURITY_HEADERS, "X-Request-Id": REQUEST_ID.get()})
         return response
 
     for kind in (TrainmarkError, HTTPException, RequestValidationError, Exception):

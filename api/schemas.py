@@ -23,12 +23,13 @@ class _Model(BaseModel):
 
 
 class ProblemDetails(BaseModel):
-    """Problem details (RFC 9457); `code` is stable, `detail` is for people."""
+    """Problem details (RFC 9457); `code` is stable, `detail` is for people, `instance` ends in the `X-Request-Id`."""
 
     type: str = Field(examples=["urn:trainmark:problem:not-found"])
     title: str
     status: int
     detail: str
+    instance: str = Field(examples=["urn:trainmark:request:5f1c0ab2d3e4f607"])
     code: str = Field(examples=["not-found"])
     field: str | None
 

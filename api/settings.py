@@ -14,6 +14,7 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from api.logs import Form, Level
 from ledger.errors import MalformedError, RefusedError
 from ledger.manifests import MAX_MANIFEST_BYTES
 from ledger.store.places import BLOBS
@@ -82,6 +83,15 @@ class Settings(BaseSettings):
         default=10.0, gt=0, le=60, description="Seconds a witness may take, and a statement waits for the quorum."
     )
 
+    log: Form = Field(
+        default="text", description="`json` writes what is reported on standard error as one JSON object a line."
+    )
+    log_level: Level | None = Field(
+        default=None,
+        description="`debug`, `info` (a record for each request), `warning` or `error`; "
+        "by default `info` as JSON, `warning` as text.",
+    )
+
     address_per_minute: int = Field(
         default=6000, ge=1, description="Cost units each client address may use in a minute."
     )
@@ -108,6 +118,11 @@ class Settings(BaseSettings):
             return self.issuer
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    @property
+    def least_level(self) -> Level:
+        """From which level on the registry's own records are written."""
+        return self.log_level or ("info" if self.log == "json" else "warning")
 
     @property
     def is_public(self) -> bool:

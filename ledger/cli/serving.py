@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from ledger.files import shown_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_logger = logging.getLogger(__name__)
 
 
 @click.command("serve")
@@ -31,6 +35,7 @@ def serve(**given: Any) -> None:
 
     from api.app import create_app
     from api.composition import stand_by
+    from api.logs import configure
     from api.settings import SETTINGS_FILE, Settings
 
     try:
@@ -46,12 +51,14 @@ def serve(**given: Any) -> None:
     if settings.data_dir.exists() and not settings.data_dir.is_dir():
         raise MalformedError(f"{shown_path(settings.data_dir)} is not a folder; name another one", field="--data-dir")
     app = _Starting(create_app(settings))
+    configure(settings.log, settings.least_level)
     stand_by(settings)
     with _bound(settings.host, settings.port) as listening:
         port = listening[0].getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         try:
-            _run(app, listening, f"http://{host}:{port} answers; data in {settings.data_dir}; Ctrl-C ends")
+            ready = f"http://{host}:{port} answers; data in {settings.data_dir}; Ctrl-C ends"
+            _run(app, listening, ready, _logger.info if settings.log == "json" else partial(click.echo, err=True))
         except SystemExit:
             if app.failure is None:
                 raise
@@ -101,21 +108,21 @@ def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
         yield listening
 
 
-def _run(app: ASGIApp, listening: list[socket.socket], ready: str) -> None:
-    """Serves until the process is told to end; says on standard error when it answers, and when it has ended."""
+def _run(app: ASGIApp, listening: list[socket.socket], ready: str, say: Callable[[str], None]) -> None:
+    """Serves until the process is told to end; says when it answers, and when it has ended."""
     import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            click.echo(ready, err=True)
+            say(ready)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await super().shutdown(sockets)
-            click.echo("the registry has ended", err=True)
+            say("the registry has ended")
 
     with contextlib.suppress(KeyboardInterrupt):  # raised again once it is served to the end
-        Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(listening)
+        Server(uvicorn.Config(app, log_config=None, access_log=False)).run(listening)
 
 
 def _with_way_out(failure: Exception) -> Exception:

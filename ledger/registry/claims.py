@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from ledger.errors import RefusedError
 from ledger.manifests import Entry, Header, parse_entry
 from ledger.ports import MAX_DIGESTS, Catalog, ManifestRecord, Match
-from ledger.registry.published import Published
+from ledger.registry.public import PublicLog
 from ledger.state import ManifestState, StateName
 from ledger.terms import Terms
 
@@ -48,7 +48,7 @@ class Claims:
 
     def __init__(
         self,
-        log: Published,
+        log: PublicLog,
         catalog: Catalog,
         header_of: Callable[[ManifestRecord], Header],
         terms_of: Callable[[bytes], Terms],

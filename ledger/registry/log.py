@@ -20,7 +20,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ from ledger.merkle import EMPTY_ROOT, leaf_hashes, root
 from ledger.note import ED25519, Signature, VerifierKey, format_vkey, names_key, parse_note, verify_note
 from ledger.policy import verify_checkpoint
 from ledger.ports import Cosigners, EntryStore, Head, TileStore
-from ledger.registry.published import Published, disagreement, fold_leaf, verified
+from ledger.registry.public import PublicLog, disagreement, fold_leaf, verified
 from ledger.sequencer import append, load_edge
 from ledger.state import Fold
 from ledger.statements import Statement, UnknownBody, parse_statement, verify_statement
@@ -68,17 +68,26 @@ class Logged:
     note: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was done to publish a head: `leaves` new ones made it `size`, in `seconds`, witnesses included."""
+
+    leaves: int
+    size: int
+    seconds: float
+
+
 @dataclass(slots=True)
 class _Pending:
     statement: Statement
     answer: Future[Logged]
 
 
-class Log(Published):
+class Log(PublicLog):
     """An append-only log named `origin`; one instance writes, from one thread of its own.
 
     With `cosigners` no checkpoint is published that lacks what their policy asks for; a statement waits for it up to
-    about `quorum_seconds`.
+    about `quorum_seconds`.  `observer` is told of each publication, in the writer's thread.
 
     Raises:
         ConflictError: ``log-disagreement``: database, tiles and checkpoint tell different stories.
@@ -94,6 +103,7 @@ class Log(Published):
         quorum_seconds: float = QUORUM_SECONDS,
     ) -> None:
         super().__init__(origin, entries, tiles)
+        self.observer: Callable[[Batch], None] | None = None
         self._key = key
         self._cosigners = cosigners
         self._quorum_seconds = quorum_seconds
@@ -104,7 +114,10 @@ class Log(Published):
         self._closed = False
         self._ahead = Fold()
         self._unpublished: Head | None = None
+        began = time.monotonic()
         self._recover()
+        recovered = {"leaves": self._head.size, "milliseconds": _milliseconds(time.monotonic() - began)}
+        _logger.info("the log is open: database, tiles and checkpoint agree", extra=recovered)
         self._writer = threading.Thread(target=self._write, name="log-writer", daemon=True)
         self._writer.start()
 
@@ -112,6 +125,11 @@ class Log(Published):
     def vkey(self) -> str:
         """The log's public key, as a C2SP vkey."""
         return format_vkey(VerifierKey(self.origin, ED25519, self._key.public))
+
+    @property
+    def waiting(self) -> int:
+        """How many statements are in the pool."""
+        return len(self._pool)
 
     @property
     def broken(self) -> BackendError | None:
@@ -264,8 +282,11 @@ class Log(Published):
     def _stop(self, reason: str, batch: Iterable[_Pending]) -> None:
         """Stops the log and answers everybody who waits: those of `batch`, then those in the pool."""
         with self._pool_changed:
-            if self._stopped_by is None:
+            is_first = self._stopped_by is None
+            if is_first:
                 self._stopped_by = reason
+        if is_first:
+            _logger.error("the log stopped writing: %s", reason)
         self._refuse(batch)
 
     def _refuse(self, batch: Iterable[_Pending]) -> None:
@@ -281,9 +302,12 @@ class Log(Published):
     def _write(self) -> None:
         """The writer's thread: batch after batch until the log is closed or stopped."""
         if self._unpublished is not None:
+            began = time.monotonic()
             with self._stopping_on_error([]):
-                leaves = self._entries.leaves(self._head.size, self._unpublished.size)
+                size = self._head.size
+                leaves = self._entries.leaves(size, self._unpublished.size)
                 self._publish(self._unpublished, [verify_statement(parse_statement(leaf)) for leaf in leaves], [])
+                self._tell(self._unpublished.size - size, began)
         while batch := self._next_batch():
             self._sequence(batch)
 
@@ -296,6 +320,7 @@ class Log(Published):
     def _sequence(self, batch: Sequence[_Pending]) -> None:
         """Runs one batch: it is folded ahead of what readers see, and again when it is published, so that no reader
         sees a state that is not, or waits for a disk or a witness."""
+        began = time.monotonic()
         with self._stopping_on_error(batch):
             if self._stopped_by is not None:  # stopped between the pool and here
                 self._stop(self._stopped_by, batch)
@@ -304,10 +329,18 @@ class Log(Published):
             leaves = [waiting[0].statement for index, waiting in sorted(taken.items()) if index >= self._head.size]
             if leaves:
                 self._publish(self._commit(leaves), leaves, batch)
+                self._tell(len(leaves), began)
             for index, waiting in taken.items():
                 for pending in waiting:
                     if not pending.answer.done():
                         pending.answer.set_result(Logged(index, self._head.size, self._head.note))
+
+    def _tell(self, leaves: int, began: float) -> None:
+        published = Batch(leaves, self._head.size, time.monotonic() - began)
+        extra = {"leaves": leaves, "size": published.size, "milliseconds": _milliseconds(published.seconds)}
+        _logger.debug("published", extra=extra)
+        if self.observer is not None:
+            self.observer(published)
 
     @contextmanager
     def _stopping_on_error(self, batch: Sequence[_Pending]) -> Iterator[None]:
@@ -419,3 +452,7 @@ def void_error(reason: str) -> RefusedError:
     """Returns the refusal of a statement that would be void for a reason of ``Fold.why_void``."""
     code, _, text = reason.partition(": ")
     return RefusedError(text, code=code, field="statement")
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -17,7 +17,7 @@ from ledger.merkle import Tree, leaf_hashes
 from ledger.ports import Catalog, Clock, ManifestRecord, TileStore
 from ledger.registry import payloads
 from ledger.registry.claims import ClaimFound, Claims, hidden
-from ledger.registry.published import Published
+from ledger.registry.public import PublicLog
 from ledger.statements import PolicyBody
 from ledger.terms import Terms, parse_terms
 
@@ -28,7 +28,7 @@ ENTRY_TREES: Final = 16
 class Reading:
     """The public side of one registry over its stores; safe to use from several threads."""
 
-    def __init__(self, log: Published, tiles: TileStore, catalog: Catalog, clock: Clock) -> None:
+    def __init__(self, log: PublicLog, tiles: TileStore, catalog: Catalog, clock: Clock) -> None:
         self.log = log
         self.tiles = tiles
         self.catalog = catalog

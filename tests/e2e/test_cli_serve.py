@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.process import COMMAND, START_SECONDS, ServerProcess, environment
@@ -105,3 +107,26 @@ def test_a_server_says_when_it_answers_and_when_it_has_ended(tmp_path: Path) -> 
         f"{server.url} answers; data in {data}; Ctrl-C ends",
         "the registry has ended",
     ]
+
+
+def test_json_is_all_a_server_writes(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data", {"TRAINMARK_LOG": "json", "TRAINMARK_LOG_LEVEL": "debug"})
+    server.start()
+    try:
+        digest = "sha256:" + "ab" * 32
+        answer = httpx.get(f"{server.url}/v1/resolve/{digest}", headers={"X-Request-Id": "mine"})
+        refused = httpx.get(f"{server.url}/nothing/{digest}")
+    finally:
+        server.stop()
+    assert (answer.status_code, answer.headers["x-request-id"]) == (200, "mine")
+    lines = [json.loads(line) for line in server.output.read_text().splitlines()]
+    first, second = (line for line in lines if line["message"] == "request")
+    assert (first["request_id"], first["route"], first["status"]) == ("mine", "/v1/resolve/{digest}", 200)
+    assert (second["route"], second["status"], second["code"]) == ("none", 404, "not-found")
+    assert refused.json()["instance"] == f"urn:trainmark:request:{second['request_id']}"
+    published = next(line for line in lines if line["message"] == "published")
+    assert (published["leaves"], published["size"]) == (1, 1)  # the policy
+    assert "request_id" not in published
+    assert [line["level"] for line in lines if line["message"].startswith("the log is open")] == ["info"]
+    assert lines[-1]["message"] == "the registry has ended"
+    assert digest not in server.output.read_text()

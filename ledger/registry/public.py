@@ -1,7 +1,7 @@
 """The published log as readers have it: head, state, leaves and proofs; and the log of another process, followed.
 
 What is published is the checkpoint beside the tiles: a database may be ahead of it.  :class:`ledger.registry.log.Log`,
-the writer, is ``Published`` too; a ``Follower`` stands in any process beside the writer's, as many as wanted.  It takes
+the writer, is ``PublicLog`` too; a ``Follower`` stands in any process beside the writer's, as many as wanted.  It takes
 nothing on trust: the leaves of the database lead to the root of the checkpoint, and the checkpoint is signed by the
 log's key, or it answers no more.
 """
@@ -28,7 +28,7 @@ PAGE: Final = 4096
 """Leaves that are folded at once: readers may ask between two pages."""
 
 
-class Published:
+class PublicLog:
     """The published log named `origin`, over its stores; safe to read from several threads."""
 
     def __init__(self, origin: str, entries: EntryStore, tiles: TileStore) -> None:
@@ -80,7 +80,7 @@ class Published:
         self._entries.close()
 
 
-class Follower(Published):
+class Follower(PublicLog):
     """The log that another process writes, as far as ``follow`` has read it.
 
     Raises:

@@ -11,7 +11,7 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError
 from ledger.keys import SigningKey
-from ledger.registry.published import Follower
+from ledger.registry.public import Follower
 from ledger.store.memory import MemoryEntryStore, MemoryTileStore
 from tests.simulator import ORIGIN, World, digest, key, library
 
@@ -51,7 +51,7 @@ def test_it_has_what_is_published(world: World) -> None:
 
 
 def test_it_starts_with_many_leaves(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ledger.registry.published.PAGE", 2)
+    monkeypatch.setattr("ledger.registry.public.PAGE", 2)
     for number in range(4):
         record(world, number)
     reader = follower(world)

@@ -1,0 +1,71 @@
+"""What is seen of each request: an id that its answer, its problem and its log records share, and one record of it.
+
+The id comes from the client, or from a proxy before us, if it is well-formed; else it is made here.  A path may name
+somebody's file by its digest, so the record has the template of the route instead; paths of no route are all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.logs import REQUEST_ID
+from api.problems import CODE
+
+HEADER: Final = "X-Request-Id"
+NO_ROUTE: Final = "none"
+OTHER_METHOD: Final = "other"
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+CLIENT_GONE: Final = 499
+"""The status of a request whose client left before it was answered, by nginx's habit."""
+
+_ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
+_logger = logging.getLogger(__name__)
+
+
+class Observing:
+    """Gives each request its id, and writes the record of it; the outermost middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        id_ = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        REQUEST_ID.set(id_)  # for good: each request has a context of its own, in which an error of ours is told later
+        began, status = time.perf_counter(), CLIENT_GONE
+
+        async def with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = id_
+            await send(message)
+
+        try:
+            await self.app(scope, receive, with_id)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            self._tell(scope, status, time.perf_counter() - began)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        code = "internal" if status == 500 else scope.get(CODE)
+        extra = {
+            "method": scope["method"] if scope["method"] in METHODS else OTHER_METHOD,
+            "route": getattr(scope.get("route"), "path", NO_ROUTE),
+            "status": status,
+            "milliseconds": round(seconds * 1000, 1),
+            **({"code": code} if code else {}),
+        }
+        _logger.info("request", extra=extra)
