@@ -20,6 +20,7 @@ from api import web
 from api.answers import Answers
 from api.bodies import Bodies
 from api.composition import open_reader, open_registry
+from api.metrics import Metrics
 from api.middleware import Limits, SecurityHeaders
 from api.observing import Observing
 from api.problems import add_problem_handlers
@@ -68,7 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.resolvers = CapacityLimiter(resolving.RESOLVERS)
             app.state.writing = Writing(Bodies(settings.data_dir))
             running.beside.start()
-            yield
+            with app.state.metrics.watching(running):
+                yield
         finally:
             await run_in_threadpool(opened.__exit__, None, None, None)
 
@@ -82,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.metrics = Metrics()
     app.state.address_quota = Quota(settings.address_per_minute)
     app.state.subject_quota = Quota(settings.subject_per_minute)
     add_problem_handlers(app, web.problem_page)
@@ -103,7 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
     }
     app.add_middleware(Limits, caps=caps, quota=app.state.address_quota, costs=COSTS)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(Observing)
+    app.add_middleware(Observing, observer=app.state.metrics.request)
     _describe(app)
     return app
 

@@ -82,6 +82,7 @@ class Writer:
     registry: Registry
     grants: Grants
     anchorer: Anchorer
+    cosigners: HttpCosigners | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Running:
     settings: Settings
     registry: Reading
     beside: Anchorer | Following
-    _writer: Writer | None
+    writing: Writer | None
 
     @property
     def writer(self) -> Writer:
@@ -100,12 +101,12 @@ class Running:
         Raises:
             RefusedError: ``only-reads``: that is another process.
         """
-        if self._writer is None:
+        if self.writing is None:
             raise RefusedError(
                 "this process only reads; ask the one that writes the log, to which a proxy sends all but public reads",
                 code="only-reads",
             )
-        return self._writer
+        return self.writing
 
 
 def origin_of(settings: Settings, log_key: bytes) -> str:
@@ -151,7 +152,7 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         stack.callback(anchorer.close)
         anchorer.open(must_answer=settings.chain == EMBEDDED)
         _renew_policy(registry)  # after the comparison: a log that was rolled back would fork with it
-        yield Running(settings, registry, anchorer, Writer(registry, Grants(registry), anchorer))
+        yield Running(settings, registry, anchorer, Writer(registry, Grants(registry), anchorer, cosigners))
 
 
 @contextmanager

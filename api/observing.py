@@ -10,7 +10,9 @@ import logging
 import re
 import secrets
 import time
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,11 +31,25 @@ _ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
 _logger = logging.getLogger(__name__)
 
 
-class Observing:
-    """Gives each request its id, and writes the record of it; the outermost middleware."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One request as it is counted, with the `seconds` until all of its answer was sent; of the rest there are few."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    method: str
+    route: str
+    status: int
+    seconds: float
+
+
+Observer: TypeAlias = Callable[[Served], None]
+
+
+class Observing:
+    """Gives each request its id, writes the record of it, and tells `observer`; the outermost middleware."""
+
+    def __init__(self, app: ASGIApp, observer: Observer) -> None:
         self.app = app
+        self.observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,12 +76,15 @@ class Observing:
             self._tell(scope, status, time.perf_counter() - began)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+        served = Served(method, getattr(scope.get("route"), "path", NO_ROUTE), status, seconds)
         code = "internal" if status == 500 else scope.get(CODE)
         extra = {
-            "method": scope["method"] if scope["method"] in METHODS else OTHER_METHOD,
-            "route": getattr(scope.get("route"), "path", NO_ROUTE),
+            "method": served.method,
+            "route": served.route,
             "status": status,
             "milliseconds": round(seconds * 1000, 1),
             **({"code": code} if code else {}),
         }
         _logger.info("request", extra=extra)
+        self.observer(served)

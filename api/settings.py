@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         "by default `info` as JSON, `warning` as text.",
     )
 
+    metrics_host: str = Field(default="127.0.0.1", description="Address of the port for metrics.")
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port that serves /metrics for Prometheus; by default none does."
+    )
+
     address_per_minute: int = Field(
         default=6000, ge=1, description="Cost units each client address may use in a minute."
     )

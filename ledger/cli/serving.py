@@ -18,6 +18,8 @@ from ledger.files import shown_path
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from api.settings import Settings
+
 _logger = logging.getLogger(__name__)
 
 
@@ -36,6 +38,7 @@ def serve(**given: Any) -> None:
     from api.app import create_app
     from api.composition import stand_by
     from api.logs import configure
+    from api.metrics import exposed
     from api.settings import SETTINGS_FILE, Settings
 
     try:
@@ -50,14 +53,21 @@ def serve(**given: Any) -> None:
         raise MalformedError(f"is not TOML in UTF-8: {shown(str(e))}", field=SETTINGS_FILE) from e
     if settings.data_dir.exists() and not settings.data_dir.is_dir():
         raise MalformedError(f"{shown_path(settings.data_dir)} is not a folder; name another one", field="--data-dir")
-    app = _Starting(create_app(settings))
+    made = create_app(settings)
     configure(settings.log, settings.least_level)
-    stand_by(settings)
+    with exposed(made.state.metrics, settings.metrics_host, settings.metrics_port):
+        with made.state.metrics.standing_by():
+            stand_by(settings)
+        _serve(settings, _Starting(made))
+
+
+def _serve(settings: Settings, app: _Starting) -> None:
+    """Serves the application at its address until the process is told to end."""
     with _bound(settings.host, settings.port) as listening:
         port = listening[0].getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        ready = f"http://{host}:{port} answers; data in {settings.data_dir}; Ctrl-C ends"
         try:
-            ready = f"http://{host}:{port} answers; data in {settings.data_dir}; Ctrl-C ends"
             _run(app, listening, ready, _logger.info if settings.log == "json" else partial(click.echo, err=True))
         except SystemExit:
             if app.failure is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -46,14 +47,24 @@ class _NoCosignatureError(Exception):
     """What one witness did instead of cosigning; goes no further than this module."""
 
 
+@dataclass(frozen=True, slots=True)
+class WitnessState:
+    """Whether a witness is `failing`; the `size` it cosigned last and when, in UTC seconds, both 0 before."""
+
+    failing: bool
+    size: int
+    answered_at: float
+
+
 @dataclass(slots=True)
 class _Witness:
-    """One witness: its key, where it answers, the `size` it cosigned last, and what was wrong the last time; the loop's
-    time from which it is waited for."""
+    """One witness: its key, where it answers, the `size` it cosigned last and when, and what was wrong the last time;
+    the loop's time from which it is waited for."""
 
     key: VerifierKey
     url: str
     size: int = 0
+    answered_at: float = 0.0
     trouble: str = ""
     waited_from: float = 0.0
 
@@ -96,6 +107,10 @@ class HttpCosigners:
     def cosign(self, note: bytes, consistency: Callable[[int], Sequence[bytes]]) -> tuple[Signature, ...]:
         """Keeps the port's rules."""
         return asyncio.run_coroutine_threadsafe(self._ask_all(note, consistency), self._loop).result()
+
+    def states(self) -> dict[str, WitnessState]:
+        """Returns what each witness did last, by its name."""
+        return {name: WitnessState(bool(w.trouble), w.size, w.answered_at) for name, w in self._witnesses.items()}
 
     def close(self) -> None:
         """Keeps the port's rules."""
@@ -185,7 +200,8 @@ class HttpCosigners:
         witness = self._witnesses[name]
         if witness.trouble:
             _logger.warning("the witness %s cosigns again", name)
-        witness.size, witness.trouble, witness.waited_from = size, "", 0.0
+        witness.size, witness.answered_at = size, time.time()
+        witness.trouble, witness.waited_from = "", 0.0
 
     def _failed(self, name: str, trouble: str) -> None:
         witness = self._witnesses[name]

@@ -174,6 +174,15 @@ def test_every_setting_is_told() -> None:
     assert settings == set(re.findall(r"^\| `(TRAINMARK_[A-Z_]+)`", guide, re.MULTILINE))
 
 
+def test_every_metric_is_told() -> None:
+    source = read(ROOT / "api" / "metrics.py")
+    names = set(re.findall(r'"(trainmark_[a-z_]+)"', source)) | {
+        f"trainmark_witness_{name}" for name in ("failing", "leaves", "timestamp_seconds")
+    }
+    told = set(re.findall(r"`(trainmark_[a-z_]+)`", read(DOCS / "guides" / "operator.md")))
+    assert {name.removesuffix("_total") for name in told} == names
+
+
 def test_every_code_is_told() -> None:
     codes = {step.code for step in STEPS} | set(REASONS)
     for package in ("ledger", "anchors", "api"):
