@@ -25,7 +25,7 @@ from api.middleware import Limits, SecurityHeaders
 from api.observing import Observing
 from api.problems import add_problem_handlers
 from api.quota import Quota
-from api.routes import access, log, publishing, reading, resolving, tokens
+from api.routes import access, log, operation, publishing, reading, resolving, tokens
 from api.schemas import EXAMPLES, read_by_routes
 from api.settings import Settings, check_settings
 from api.writing import Writing
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.running = running
             app.state.answers = Answers(running)
             app.state.resolvers = CapacityLimiter(resolving.RESOLVERS)
-            app.state.writing = Writing(Bodies(settings.data_dir))
+            app.state.writing = Writing(Bodies(settings.data_dir), lambda: app.state.is_ending())
             running.beside.start()
             with app.state.metrics.watching(running):
                 yield
@@ -84,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.is_ending = lambda: False  # whoever serves it knows
     app.state.metrics = Metrics()
     app.state.address_quota = Quota(settings.address_per_minute)
     app.state.subject_quota = Quota(settings.subject_per_minute)
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         reading.router,
         tokens.router,
         log.router,
+        operation.router,
         web.router,
     ):
         app.include_router(router)

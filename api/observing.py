@@ -1,11 +1,14 @@
 """What is seen of each request: an id that its answer, its problem and its log records share, and one record of it.
 
+A request that the server breaks off when it ends is answered here too: nothing further in may do that any more.
+
 The id comes from the client, or from a proxy before us, if it is well-formed; else it is made here.  A path may name
 somebody's file by its digest, so the record has the template of the route instead; paths of no route are all the same.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -18,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.logs import REQUEST_ID
-from api.problems import CODE
+from api.problems import CODE, Problem
 
 HEADER: Final = "X-Request-Id"
 NO_ROUTE: Final = "none"
@@ -28,6 +31,9 @@ CLIENT_GONE: Final = 499
 """The status of a request whose client left before it was answered, by nginx's habit."""
 
 _ID: Final = re.compile("[A-Za-z0-9_-]{1,64}")
+_CUT_OFF: Final = Problem(
+    503, "shutting-down", "the registry is shutting down; if this was a write, say it again: it may have been done"
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -69,6 +75,10 @@ class Observing:
 
         try:
             await self.app(scope, receive, with_id)
+        except asyncio.CancelledError:  # by a server that ends and has waited long enough
+            if status == CLIENT_GONE:
+                scope[CODE] = _CUT_OFF.code
+                await _CUT_OFF.response()(scope, receive, with_id)
         except Exception:
             status = 500
             raise

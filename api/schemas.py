@@ -265,6 +265,18 @@ class KeySet(_Model):
     keys: list[JsonWebKey]
 
 
+class Alive(_Model):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Ready(_Model):
+    """The registry can be read and written."""
+
+    status: Literal["ready"]
+
+
 class Health(_Model):
     """Whether the registry runs."""
 

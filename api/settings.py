@@ -83,6 +83,9 @@ class Settings(BaseSettings):
         default=10.0, gt=0, le=60, description="Seconds a witness may take, and a statement waits for the quorum."
     )
 
+    stop_seconds: int = Field(
+        default=30, ge=1, description="Seconds that requests may take when the process is told to end."
+    )
     log: Form = Field(
         default="text", description="`json` writes what is reported on standard error as one JSON object a line."
     )

@@ -20,6 +20,7 @@ from fastapi import Request
 from api.bodies import Bodies
 from api.problems import RETRY_SECONDS, ProblemError, too_many
 from api.quota import network_of
+from ledger.errors import BackendError
 
 Result = TypeVar("Result")
 
@@ -51,16 +52,21 @@ class Turns:
 
 
 class Writing:
-    """Does the writes of one running application."""
+    """Does the writes of one running application; begins none once `is_ending` says so."""
 
-    def __init__(self, bodies: Bodies) -> None:
+    def __init__(self, bodies: Bodies, is_ending: Callable[[], bool]) -> None:
         self._bodies = bodies
+        self._is_ending = is_ending
         self._turns = Turns()
         self._big = anyio.CapacityLimiter(BIG_AT_ONCE)
         self._threads = anyio.CapacityLimiter(WRITERS)
 
     async def run(self, request: Request, party: str, work: Callable[[bytes], Result]) -> Result:
-        """Returns what `work` makes of the request's body, in the turn of `party` and a thread."""
+        """Returns what `work` makes of the request's body, in the turn of `party` and a thread.
+
+        Raises:
+            BackendError: ``shutting-down``: the write was not begun, another process will do it.
+        """
         address = network_of(request.client.host if request.client else "")
         async with AsyncExitStack() as stack:
             body = await stack.enter_async_context(self._bodies.of(request, address))
@@ -69,4 +75,6 @@ class Writing:
                 # Anybody may call themselves as many parties as they like; slots are for those who wait for no turn.
                 await stack.enter_async_context(self._turns.of(f"address {address}"))
                 await stack.enter_async_context(self._big)
+            if self._is_ending():
+                raise BackendError("the registry is shutting down; this was not begun", code="shutting-down")
             return await run_sync(lambda: work(body.read()), limiter=self._threads)

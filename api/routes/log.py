@@ -116,21 +116,6 @@ def jwks(running: Registry) -> Response:
     return answer({"keys": keys}, cache="public, max-age=300")
 
 
-@router.get("/healthz", response_model=schemas.Health, responses=schemas.problems(503), tags=["operation"])
-async def health(running: Registry) -> Response:
-    """Whether the registry runs: 503 when its log has stopped; `warning` says what is wrong with anchoring, or is
-    null."""
-    broken = running.registry.log.broken
-    if broken is not None:
-        raise broken
-    value = {
-        "status": "ok",
-        "size": running.registry.log.head.size,
-        "warning": running.beside.warning,
-    }
-    return answer(value, cache="no-store")
-
-
 def _takes_gzip(accepted: str) -> bool:
     """Returns whether a client says to take gzip (RFC 9110, section 12.5.3)."""
     weights = dict(coding.replace(" ", "").partition(";q=")[::2] for coding in accepted.lower().split(","))

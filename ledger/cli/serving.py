@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,6 +17,8 @@ from ledger.errors import BackendError, ConflictError, MalformedError, shown
 from ledger.files import shown_path
 
 if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from api.settings import Settings
@@ -58,17 +61,24 @@ def serve(**given: Any) -> None:
     with exposed(made.state.metrics, settings.metrics_host, settings.metrics_port):
         with made.state.metrics.standing_by():
             stand_by(settings)
-        _serve(settings, _Starting(made))
+        _serve(settings, made)
 
 
-def _serve(settings: Settings, app: _Starting) -> None:
-    """Serves the application at its address until the process is told to end."""
+def _serve(settings: Settings, made: FastAPI) -> None:
+    """Serves an application at its address until the process is told to end."""
+    app = _Starting(made)
     with _bound(settings.host, settings.port) as listening:
         port = listening[0].getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         ready = f"http://{host}:{port} answers; data in {settings.data_dir}; Ctrl-C ends"
+        say = _logger.info if settings.log == "json" else partial(click.echo, err=True)
+        server = _server(app, settings.stop_seconds, ready, say)
+        made.state.is_ending = lambda: server.should_exit
+        # A server ends in order and then raises the signal that ended it once more, which is no failure.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            _run(app, listening, ready, _logger.info if settings.log == "json" else partial(click.echo, err=True))
+            with contextlib.suppress(KeyboardInterrupt):
+                server.run(listening)
         except SystemExit:
             if app.failure is None:
                 raise
@@ -118,8 +128,12 @@ def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
         yield listening
 
 
-def _run(app: ASGIApp, listening: list[socket.socket], ready: str, say: Callable[[str], None]) -> None:
-    """Serves until the process is told to end; says when it answers, and when it has ended."""
+def _server(app: ASGIApp, stop_seconds: int, ready: str, say: Callable[[str], None]) -> uvicorn.Server:
+    """Returns a server that says when it answers and when it has ended.
+
+    When it is told to end it listens no longer, gives what has begun `stop_seconds` to be finished, and closes the
+    application, which writes what the log was given.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -131,8 +145,7 @@ def _run(app: ASGIApp, listening: list[socket.socket], ready: str, say: Callable
             await super().shutdown(sockets)
             say("the registry has ended")
 
-    with contextlib.suppress(KeyboardInterrupt):  # raised again once it is served to the end
-        Server(uvicorn.Config(app, log_config=None, access_log=False)).run(listening)
+    return Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=stop_seconds))
 
 
 def _with_way_out(failure: Exception) -> Exception:

@@ -93,6 +93,8 @@ def test_what_the_numbers_say(tmp_path: Path) -> None:
             with pytest.raises(BackendError, match="quorum"):
                 publish(server, "Two")
             found = numbers(server)
+            ready = httpx.get(f"{server.url}/readyz")
+            assert (ready.status_code, ready.json()["code"]) == (503, "quorum")
             assert (found["trainmark_log_broken{code=quorum}"], found["trainmark_log_leaves{}"]) == (1, 3)
             assert (found["trainmark_witness_failing{witness=w1}"], found["trainmark_witness_leaves{witness=w1}"]) == (
                 1,

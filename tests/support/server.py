@@ -63,6 +63,7 @@ def running_server(folder: Path, **changed: Any) -> Iterator[Server]:
         app = create_app(settings)
         config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
+        app.state.is_ending = lambda: server.should_exit
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="uvicorn")
         thread.start()
         try:

@@ -91,7 +91,7 @@ def test_libraries_are_heard_from_warnings_on_only(capsys: pytest.CaptureFixture
     configure("json", "debug")
     logging.getLogger("httpx").info("GET https://node.example/secret-access-key")
     logging.getLogger("ledger.registry.log").debug("published")
-    logging.getLogger("uvicorn.error").warning("broken pipe")
+    logging.getLogger("web3").warning("broken pipe")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["message"] for line in lines] == ["published", "broken pipe"]
 
