@@ -1,8 +1,9 @@
 """Reading entry bundles on several processors: form, hashes and signatures of the statements in them.
 
 Nearly all the time of an audit goes into Ed25519, so bundles are handed to processes of a pool and come back in their
-order, a bounded number at a time.  What comes back of a statement is what the fold needs, without its bytes; a leaf
-that is no statement, or is badly signed, comes back as it is, for the fold to say why it is void.
+order, a bounded number at a time.  What comes back of a statement is what the fold needs, without its bytes and as
+plain tuples: pickling its classes costs as much as the fold.  A leaf that is no statement, or is badly signed, comes
+back as it is, for the fold to say why it is void.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from sys import intern
+from typing import Any, Final, TypeAlias
 
 from ledger.errors import BackendError, MalformedError, TrainmarkError, VerificationError
 from ledger.merkle import leaf_hashes
@@ -24,10 +27,13 @@ from ledger.tiles import WIDTH, Tile, format_path, parse_entries, split_hashes
 Read: TypeAlias = "Statement | bytes"
 """A statement whose signature is true, or a leaf that holds none."""
 
+Handed: TypeAlias = "tuple[Any, ...] | bytes"
+"""A leaf on its way between processes: what ``_fields`` gives of a statement, or a leaf as it is."""
+
 SMALL: Final = 16
 """Bundles that are read in this process: starting others takes longer."""
-WAITING: Final = 4
-"""Bundles under way for each process: as many as keep it busy, and no more in memory."""
+WAITING: Final = 16
+"""Bundles under way for each process: as many as keep it busy while this one waits for the disk, 3 MiB of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +103,28 @@ def _read(leaf: bytes, known: bool) -> Read:
             verify_statement(s)
     except TrainmarkError:
         return leaf
-    # Without the bytes: to hand them back costs as much as to read them.
-    return Statement(s.type, s.by, s.key, s.log, s.known_block, s.body, b"", b"", b"")
+    return s
+
+
+def _read_there(bundle: Bundle) -> list[Handed]:
+    """Reads a bundle in a process of the pool."""
+    return [leaf if isinstance(leaf, bytes) else _fields(leaf) for leaf in read_bundle(bundle)]
+
+
+def _fields(s: Statement) -> Handed:
+    """Returns the fields of a statement without its bytes, and those of its body behind the body's class."""
+    body = s.body
+    # A did that is one object goes over once for each bundle.
+    values = tuple([getattr(body, name) for name in body.__slots__])
+    return s.type, intern(s.by), intern(s.key), s.log, s.known_block, type(body), values
+
+
+def _statement(leaf: Handed) -> Read:
+    if isinstance(leaf, bytes):
+        return leaf
+    kind, by, key, log, known_block, body, values = leaf
+    # The fold keeps a did for each manifest: one object each, however many there are.
+    return Statement(kind, intern(by), intern(key), log, known_block, body(*values), b"", b"", b"")
 
 
 def read_bundles(bundles: Iterable[Bundle], count: int, jobs: int) -> Iterator[tuple[Bundle, Sequence[Read]]]:
@@ -113,22 +139,28 @@ def read_bundles(bundles: Iterable[Bundle], count: int, jobs: int) -> Iterator[t
             yield bundle, read_bundle(bundle)
         return
     # Started anew and not forked: a copy of a process that has threads may hold their locks for ever.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
-        waiting: deque[tuple[Bundle, Future[list[Read]]]] = deque()
+        waiting: deque[tuple[Bundle, Future[list[Handed]]]] = deque()
         for bundle in bundles:
-            waiting.append((bundle, pool.submit(read_bundle, bundle)))
+            with _interrupts_held():
+                waiting.append((bundle, pool.submit(_read_there, bundle)))
             if len(waiting) >= WAITING * jobs:
                 oldest, answer = waiting.popleft()
-                yield oldest, answer.result()
+                yield oldest, [_statement(leaf) for leaf in answer.result()]
         for oldest, answer in waiting:
-            yield oldest, answer.result()
+            yield oldest, [_statement(leaf) for leaf in answer.result()]
     except BrokenProcessPool as e:
         raise BackendError("a process that read the log was ended; run it again", code="unavailable") from e
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that started these: it ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is for this process, which ends the others; one that is started here does not see it at any time."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
