@@ -26,6 +26,8 @@ from ledger.store import rules
 from ledger.tiles import Tile, format_path
 
 _TEMPORARY: Final = ".tmp"
+_MAX_PLACED: Final = 4096
+"""Folders that are known to be on the disk for good; more are forgotten, and brought there again."""
 _CAUSES: Final = {
     errno.ENOSPC: ("disk-full", "the disk is full"),
     errno.EDQUOT: ("disk-full", "the disk quota is used up"),
@@ -140,6 +142,7 @@ class _Folder:
 
     def __init__(self, path: Path, mode: int) -> None:
         self._root, self._mode = path, mode
+        self._placed: set[Path] = set()  # folders whose names, and those of all above them, are on the disk
         with disk_errors(str(path)):
             if not path.is_dir():
                 path.mkdir(mode=mode, parents=True, exist_ok=True)
@@ -168,7 +171,10 @@ class _Folder:
     def replace(self, name: str, data: bytes) -> None:
         """Puts `data` under `name` by one atomic step."""
         target = self._root / name
-        target.parent.mkdir(mode=self._mode, parents=True, exist_ok=True)
+        if not target.parent.is_dir():
+            # One that was there and is made anew is not on the disk again.
+            self._placed.difference_update(p for p in Path(name).parents if not (self._root / p).is_dir())
+            target.parent.mkdir(mode=self._mode, parents=True, exist_ok=True)
         temporary, fd = self._temporary()
         try:
             with os.fdopen(fd, "wb") as file:
@@ -187,10 +193,18 @@ class _Folder:
             self._sync_folder((self._root / name).parent)
 
     def sync(self, names: Sequence[str]) -> None:
-        """Brings the names of files to the disk, with those of all folders above them up to the root."""
-        folders = {parent for name in names for parent in Path(name).parents}
+        """Brings the names of files to the disk, with those of the folders above them that may not be there yet."""
+        folders = set()
+        for name in names:
+            for folder in Path(name).parents:
+                folders.add(folder)
+                if folder in self._placed:
+                    break
         for folder in sorted(folders, reverse=True):  # the deepest first: no name on the disk leads nowhere
             self._sync_folder(self._root / folder)
+        if len(self._placed) > _MAX_PLACED:
+            self._placed.clear()
+        self._placed |= folders
 
     def _sync_folder(self, folder: Path) -> None:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from obstore.store import S3Store
 
 from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError, TrainmarkError
 from ledger.ports import TileStore
+from ledger.store import files as files_module
 from ledger.store.files import FolderTileStore
 from ledger.store.memory import MemoryTileStore
 from ledger.store.s3 import S3TileStore
@@ -150,27 +152,79 @@ def test_the_same_bytes_are_not_written_again(folder: Path) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+class Synced:
+    """What is brought to the disk, as paths below a folder, in order; a file under the name that it has at the end."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder, self._found, self._real = folder, list[int](), os.fsync
+        monkeypatch.setattr(os, "fsync", self._fsync)
+
+    def _fsync(self, fd: int) -> None:
+        self._real(fd)
+        self._found.append(os.fstat(fd).st_ino)
+
+    def take(self) -> list[str]:
+        """Returns what was brought there since the last time."""
+        names = {path.stat().st_ino: str(path.relative_to(self._folder)) for path in self._folder.rglob("*")}
+        taken = [names.get(found, ".") for found in self._found]
+        self._found.clear()
+        return taken
+
+
+@pytest.fixture
+def synced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Synced:
+    FolderTileStore(folder)
+    return Synced(folder, monkeypatch)
+
+
 @pytest.mark.parametrize("there", [False, True])
-def test_files_and_their_folders_are_on_the_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+def test_files_and_their_folders_are_on_the_disk(folder: Path, synced: Synced, there: bool) -> None:
     # Also those of tiles that were there: their writer may have died before it came to the folders.
-    store = FolderTileStore(folder)
     if there:
-        store.write([PARTIAL])
-    synced: list[int] = []
-    real = os.fsync
-
-    def fsync(fd: int) -> None:
-        real(fd)
-        synced.append(os.fstat(fd).st_ino)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+        FolderTileStore(folder).write([PARTIAL])
+        synced.take()
+    store = FolderTileStore(folder)
     store.write([PARTIAL])
-    tile, *folders = (folder / name for name in ("tile/0/004.p/7", "tile/0/004.p", "tile/0", "tile", ""))
-    assert (tile.stat().st_ino in synced) is not there
-    assert [ino for ino in synced if ino != tile.stat().st_ino] == [path.stat().st_ino for path in folders]
-    synced.clear()
+    new = [] if there else ["tile/0/004.p/7"]
+    assert synced.take() == [*new, "tile/0/004.p", "tile/0", "tile", "."]
     store.write_checkpoint(b"note")
-    assert synced == [(folder / "checkpoint").stat().st_ino, folder.stat().st_ino]
+    assert synced.take() == ["checkpoint", "."]
+
+
+def test_a_folder_that_is_on_the_disk_is_not_brought_there_again(folder: Path, synced: Synced) -> None:
+    store = FolderTileStore(folder)
+    store.write([PARTIAL])
+    synced.take()
+    store.write([WIDER])
+    assert synced.take() == ["tile/0/004.p/9", "tile/0/004.p"]
+    store.write([FULL])
+    assert synced.take() == ["tile/0/003", "tile/0"]
+    store.write([HIGH])
+    assert synced.take() == ["tile/5/000.p/1", "tile/5/000.p", "tile/5", "tile"]
+    store.write([WIDER])
+    assert synced.take() == ["tile/0/004.p"]
+
+
+def test_a_folder_that_was_removed_is_brought_to_the_disk_again(folder: Path, synced: Synced) -> None:
+    store = FolderTileStore(folder)
+    store.write([PARTIAL, HIGH])
+    shutil.rmtree(folder / "tile" / "0")
+    synced.take()
+    store.write([PARTIAL])
+    assert synced.take() == ["tile/0/004.p/7", "tile/0/004.p", "tile/0", "tile"]
+
+
+def test_folders_that_are_forgotten_are_brought_to_the_disk_again(
+    folder: Path, synced: Synced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_module, "_MAX_PLACED", 3)
+    store = FolderTileStore(folder)
+    store.write([PARTIAL])
+    synced.take()
+    store.write([WIDER])
+    assert synced.take() == ["tile/0/004.p/9", "tile/0/004.p"]
+    store.write([FULL])
+    assert synced.take() == ["tile/0/003", "tile/0", "tile", "."]
 
 
 def test_leftovers_of_a_crash_are_removed_but_not_a_living_writers_file(folder: Path) -> None:
