@@ -72,7 +72,7 @@ def test_a_registry_in_buckets(s3: ObjectStore, bucket: str, tmp_path: Path) -> 
 
     with running_server(folder, port=port) as second, RegistryClient(second.url) as client:
         assert answers(client, leaf, library.digest(0), library.digest(1)) == before
-        assert second.running.registry.rebuild() == [leaf]
+        assert second.registry.rebuild() == [leaf]
         assert verify_proof(client.proof(library.digest()), trust).creator_id == ada.did
 
     # Nobody runs now: the bucket alone is the log.
@@ -98,14 +98,14 @@ def test_the_guide_moves_a_registry_into_buckets(bucket: str, tmp_path: Path, mo
         without.delenv("TRAINMARK_TILES")
         without.delenv("TRAINMARK_BLOBS")
         with opened(folder) as running:
-            blob = running.registry.blobs.put(b"a blob")
+            blob = running.writer.registry.blobs.put(b"a blob")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=environment, check=True)
     shutil.rmtree(folder / "log")
     shutil.rmtree(folder / "blobs")
     assert call("log", "fsck", "--data-dir", folder, "--deep").code == 0
     with opened(folder) as running:
-        assert running.registry.blobs.get(blob) == b"a blob"
+        assert running.writer.registry.blobs.get(blob) == b"a blob"
 
 
 def test_keys_are_not_made_anew_beside_a_published_log(bucket: str, tmp_path: Path) -> None:

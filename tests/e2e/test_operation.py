@@ -37,7 +37,7 @@ def test_alive_and_ready(tmp_path: Path) -> None:
         server.app.state.is_ending = lambda: True
         assert (state(server, "/livez"), state(server, "/readyz")) == ((200, "ok"), (503, "shutting-down"))
         server.app.state.is_ending = is_told_to_end
-        server.running.registry.log.stop(ConflictError("the chain holds another history", code="log-disagreement"))
+        server.registry.log.stop(ConflictError("the chain holds another history", code="log-disagreement"))
         assert (state(server, "/livez"), state(server, "/readyz")) == ((200, "ok"), (503, "log-stopped"))
 
 
