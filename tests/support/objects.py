@@ -10,15 +10,13 @@ import itertools
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 
-from tests.support.process import free_port
+from tests.support.process import free_port, wait_for
 
-START_SECONDS = 60.0
 _PROGRAM = "import sys; from moto.server import main; main(sys.argv[1:])"
 _KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
 
@@ -64,15 +62,8 @@ def object_store(output: Path, env: Mapping[str, str] | None = None) -> Iterator
     with output.open("wb") as written:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=written, stderr=written, env=env)
     try:
-        store = ObjectStore(f"http://127.0.0.1:{port}")
-        deadline = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(store.url)
-                yield store
-                return
-            time.sleep(0.05)
-        raise RuntimeError(f"the object store did not start: {output.read_text()[-2000:]}")
+        wait_for(process, port, output)
+        yield ObjectStore(f"http://127.0.0.1:{port}")
     finally:
         process.terminate()
         process.wait(30)

@@ -63,6 +63,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
+    """Waits until `process`, which writes to `output`, takes connections on a port of 127.0.0.1.
+
+    Raises:
+        RuntimeError: it ended, or took too long; the message is what it wrote.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.01)
+    raise RuntimeError(f"the server did not start: {output.read_text()[-2000:]}")
+
+
 class ServerProcess:
     """``trainmark serve`` over `folder`, on one port for as long as the object lives, started as often as wanted."""
 
@@ -103,14 +117,7 @@ class ServerProcess:
         """Starts the process and waits until it answers."""
         self.spawn()
         assert self.process is not None
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the server ended: {self.output.read_text()[-2000:]}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            time.sleep(0.01)
-        raise RuntimeError(f"the server did not start: {self.output.read_text()[-2000:]}")
+        wait_for(self.process, self.port, self.output)
 
     def kill(self) -> None:
         """Ends the process at once, whatever it is doing."""
