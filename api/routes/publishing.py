@@ -26,8 +26,7 @@ from ledger.canonical import canonical
 from ledger.encoding import digest_encode
 from ledger.errors import MalformedError, RefusedError, TrainmarkError
 from ledger.ports import Access
-from ledger.registry.log import Logged
-from ledger.registry.speaking import Answer
+from ledger.registry.log import Answer, Logged
 from ledger.statements import MAX_STATEMENT_BYTES
 from ledger.terms import MAX_LICENSE_TEXT_BYTES, MAX_TERMS_BYTES
 

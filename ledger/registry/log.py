@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from ledger.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
 from ledger.encoding import sha256
@@ -77,10 +77,36 @@ class Batch:
     seconds: float
 
 
+Answer: TypeAlias = Logged | TrainmarkError
+"""The place of a statement, or why it has none."""
+
+
+class _Submission:
+    """`count` statements that came together; `done` has the answers once there is one to each."""
+
+    def __init__(self, count: int) -> None:
+        self.done: Future[list[Answer]] = Future()
+        self._guard = threading.Lock()
+        self._answers: dict[int, Answer] = {}
+        self._count = count
+
+    def answer(self, number: int, answer: Answer) -> None:
+        """Answers statement `number`; its first answer counts."""
+        with self._guard:
+            self._answers.setdefault(number, answer)
+            if len(self._answers) == self._count and not self.done.done():
+                self.done.set_result([self._answers[n] for n in range(self._count)])
+
+
 @dataclass(slots=True)
 class _Pending:
     statement: Statement
-    answer: Future[Logged]
+    submission: _Submission
+    number: int
+
+    def answer(self, answer: Answer) -> None:
+        """Answers whoever waits for this statement."""
+        self.submission.answer(self.number, answer)
 
 
 class Log(PublicLog):
@@ -233,17 +259,19 @@ class Log(PublicLog):
             RefusedError, ConflictError, BackendError: as ``submit``, and its answer.
         """
         [answer] = self.submit([verify_statement(statement)])
-        return answer.result()
+        if isinstance(answer, TrainmarkError):
+            raise answer
+        return answer
 
-    def submit(self, statements: Sequence[Statement]) -> list[Future[Logged]]:
-        """Takes statements whose signatures have been verified, all or none; each is answered for itself.
+    def submit(self, statements: Sequence[Statement]) -> list[Answer]:
+        """Logs statements whose signatures have been verified, all or none of them taken; each is answered for itself.
 
         They are logged in their order, in one batch or several.  The same statement again gives its first place, so
         that a request may be repeated; but it is logged anew when it says again what another statement has changed
-        since (:meth:`ledger.state.Fold.is_overtaken`).  An answer comes when a published checkpoint covers it, or it is
-        a RefusedError, as it would be void (code ``void``, ``key-invalid`` or ``wrong-log``), or a BackendError
-        (``log-stopped``, ``quorum``): then it is unknown whether the statement is or will be in the log, and saying it
-        again is safe.
+        since (:meth:`ledger.state.Fold.is_overtaken`).  Returns when a published checkpoint covers what is logged.
+        Else an answer is a RefusedError, as the statement would be void (code ``void``, ``key-invalid`` or
+        ``wrong-log``), or a BackendError (``log-stopped``, ``quorum``): then it is unknown whether the statement is or
+        will be in the log, and saying it again is safe.
 
         Raises:
             RefusedError: ``unknown-type``.
@@ -252,17 +280,19 @@ class Log(PublicLog):
         """
         if any(isinstance(statement.body, UnknownBody) for statement in statements):
             raise RefusedError("a log holds what its registry can read", code="unknown-type", field="statement.type")
-        pending = [_Pending(statement, Future()) for statement in statements]
+        if not statements:
+            return []
+        submission = _Submission(len(statements))
         with self._pool_changed:
             if self.broken is not None:
                 raise self.broken
             if self._closed:
                 raise BackendError("the log is closed", code="log-stopped")
-            if len(self._pool) + len(pending) > MAX_POOL:
+            if len(self._pool) + len(statements) > MAX_POOL:
                 raise ConflictError("the log's pool is full; try again in a few seconds", code="pool-full")
-            self._pool.extend(pending)
+            self._pool.extend(_Pending(statement, submission, n) for n, statement in enumerate(statements))
             self._pool_changed.notify()
-        return [one.answer for one in pending]
+        return submission.done.result()
 
     def stop(self, reason: TrainmarkError) -> None:
         """Takes nothing from now on: whoever waits or comes gets a BackendError (``log-stopped``) that says `reason`.
@@ -295,9 +325,9 @@ class Log(PublicLog):
             waiting = [*batch, *self._pool]
             self._pool.clear()
             self._pool_changed.notify()
-        for pending in waiting:
-            if not pending.answer.done():
-                pending.answer.set_exception(self.broken)
+        if self.broken is not None:
+            for pending in waiting:
+                pending.answer(self.broken)
 
     def _write(self) -> None:
         """The writer's thread: batch after batch until the log is closed or stopped."""
@@ -331,9 +361,9 @@ class Log(PublicLog):
                 self._publish(self._commit(leaves), leaves, batch)
                 self._tell(len(leaves), began)
             for index, waiting in taken.items():
+                logged = Logged(index, self._head.size, self._head.note)
                 for pending in waiting:
-                    if not pending.answer.done():
-                        pending.answer.set_result(Logged(index, self._head.size, self._head.note))
+                    pending.answer(logged)
 
     def _tell(self, leaves: int, began: float) -> None:
         published = Batch(leaves, self._head.size, time.monotonic() - began)
@@ -370,7 +400,7 @@ class Log(PublicLog):
             if index is None:
                 reason = self._ahead.why_void(statement)
                 if reason is not None:
-                    pending.answer.set_exception(void_error(reason))
+                    pending.answer(void_error(reason))
                     continue
                 index = places[digest] = self._ahead.size
                 self._ahead.add_statement(statement)

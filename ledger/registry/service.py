@@ -24,10 +24,10 @@ from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntrySto
 from ledger.registry import payloads
 from ledger.registry.claims import is_erased
 from ledger.registry.listing import RULES_DIGEST, Decision
-from ledger.registry.log import QUORUM_SECONDS, Log, Logged, void_error
+from ledger.registry.log import QUORUM_SECONDS, Answer, Log, Logged, void_error
 from ledger.registry.reading import Reading
 from ledger.registry.reviews import Reviews
-from ledger.registry.speaking import Answer, Speaking
+from ledger.registry.speaking import Speaking
 from ledger.registry.turns import Turns
 from ledger.statements import (
     ManifestBody,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, TypeAlias
+from typing import Final
 
 from ledger.encoding import time_encode
 from ledger.errors import RefusedError, TrainmarkError
 from ledger.manifests import Entry
 from ledger.ports import Catalog, Clock, ManifestRecord
 from ledger.registry.listing import decide
-from ledger.registry.log import Log, Logged
+from ledger.registry.log import Answer, Log
 from ledger.registry.turns import Turns
 from ledger.statements import (
     DisputeBody,
@@ -39,9 +39,6 @@ REGISTRY_SAYS: Final = (KeyAddBody, KeyRevokeBody, ReviewBody, DisputeBody, Iden
 DAY: Final = 86_400
 MAX_KEYS: Final = 64
 MAX_RECOVERED_KEYS: Final = 128
-
-Answer: TypeAlias = Logged | TrainmarkError
-"""The place of a statement, or why it has none."""
 
 
 class Speaking:
@@ -118,19 +115,17 @@ class Speaking:
             places = self._log.submit(list(allowed.values()))
         except TrainmarkError as e:
             return answers | dict.fromkeys(allowed, e)
-        for (number, statement), place in zip(allowed.items(), places, strict=True):
-            try:
-                answers[number] = place.result()
-                self._erase_after(statement)
-            except TrainmarkError as e:
-                answers[number] = e
+        answers |= zip(allowed, places, strict=True)
+        for number, statement in allowed.items():
+            if _is_erasure(statement) and not isinstance(answers[number], TrainmarkError):
+                self._erase_payload(statement)
         return answers
 
-    def _erase_after(self, statement: Statement) -> None:
-        if _is_erasure(statement) and isinstance(statement.body, ReviewBody):
-            record = self._catalog.manifest(statement.body.leaf)
-            if record is not None:
-                self._erase(record)
+    def _erase_payload(self, statement: Statement) -> None:
+        assert isinstance(statement.body, ReviewBody)
+        record = self._catalog.manifest(statement.body.leaf)
+        if record is not None:
+            self._erase(record)
 
     def _is_said(self, statement: Statement) -> bool:
         """Whether a statement is in the log and holds: saying it again is no new one, whatever the time is now."""

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, delete, event, select
+from sqlalchemy import URL, Column, Connection, Engine, Table, create_engine, delete, event
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session
 
@@ -99,7 +99,9 @@ def insert_once(session: Session, table: Table, row: Mapping[str, Any]) -> bool:
 def look_up(session: Session, columns: Sequence[Column[Any]], digests: Sequence[bytes]) -> list[tuple[Any, ...]]:
     """Returns columns of the rows whose first of these columns is one of sorted digests."""
     # Sorted, the look-ups walk the table from one end to the other.
-    return [tuple(row) for row in session.execute(select(*columns).where(columns[0].in_(digests)))]
+    wanted, marks = ", ".join(column.name for column in columns), ", ".join("?" * len(digests))
+    question = f"SELECT {wanted} FROM {columns[0].table} WHERE {columns[0].name} IN ({marks})"
+    return [tuple(row) for row in session.connection().exec_driver_sql(question, tuple(digests))]
 
 
 def forget(session: Session, digests: Sequence[bytes], leaf: int) -> None:
