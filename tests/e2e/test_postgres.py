@@ -6,7 +6,9 @@ What is the same story on both databases is told by the same tests (:mod:`tests.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +19,14 @@ import pytest
 from ledger.checkpoint import parse_checkpoint
 from ledger.client import RegistryClient
 from ledger.encoding import sha256
-from ledger.errors import BackendError
+from ledger.errors import BackendError, TrainmarkError
 from ledger.merkle import Tree, leaf_hash
 from ledger.proof import verify_proof
 from tests.e2e import test_api_story as story
-from tests.e2e.test_server_kill import Publisher
 from tests.support.library import make_library, signing_key
 from tests.support.postgres import Cluster, cluster
 from tests.support.process import COMMAND, START_SECONDS, ServerProcess, environment
+from tests.support.publishing import History, log_in
 from tests.support.server import Server, running_server
 
 WRITER = "application_name LIKE 'process %'"
@@ -118,6 +120,26 @@ def test_a_database_that_cannot_be_used_is_told_without_its_password(
     assert "confidential" not in error
 
 
+class Publisher(threading.Thread):
+    """Publishes one small library after the other until the server is gone; remembers what was acknowledged."""
+
+    def __init__(self, url: str, round_: int) -> None:
+        super().__init__(daemon=True)
+        self.url = url
+        self.who = f"creator {round_}"
+        self.history = History()
+        self.ended_by: TrainmarkError | None = None
+
+    def run(self) -> None:
+        with RegistryClient(self.url, sleep=_no_wait) as client:
+            try:
+                origin = log_in(client, self.who)
+                for number in itertools.count():
+                    self.history.publish(client, origin, self.who, number)
+            except TrainmarkError as e:
+                self.ended_by = e
+
+
 def check_history(server: ServerProcess, acknowledged: dict[bytes, int], notes: list[bytes]) -> None:
     """Checks that all that was acknowledged is there, and that every checkpoint given out is of one history."""
     with RegistryClient(server.url) as client:
@@ -137,7 +159,7 @@ def publishing(server: ServerProcess, round_: int, least: int = 3) -> Iterator[P
     publisher = Publisher(server.url, round_)
     publisher.start()
     deadline = time.monotonic() + START_SECONDS
-    while len(publisher.notes) < 2 * least and publisher.is_alive():
+    while len(publisher.history.acknowledged) < least and publisher.is_alive():
         assert time.monotonic() < deadline, "nothing was acknowledged"
         time.sleep(0.01)
     yield publisher
@@ -161,15 +183,15 @@ def test_the_writers_connection_is_ended_while_it_commits(postgres: Cluster, tmp
             health = httpx.get(f"{server.url}/healthz")
             assert health.status_code == 503
             assert "database: the" in health.text  # says that it is the database
-            acknowledged |= publisher.acknowledged
-            notes += publisher.notes
+            acknowledged |= publisher.history.acknowledged
+            notes += publisher.history.notes
             check_history(server, acknowledged, notes)  # reading goes on
             server.stop()
         server.start()
         check_history(server, acknowledged, notes)
         with publishing(server, 9) as publisher:
             server.kill()
-        assert len(publisher.acknowledged) >= 3
+        assert len(publisher.history.acknowledged) >= 3
     finally:
         server.stop()
 
@@ -255,8 +277,8 @@ def test_of_two_writers_one_waits_and_takes_over(request: pytest.FixtureRequest,
                     httpx.get(f"{second.url}/healthz")
                 first.kill()
             wait_for_answer(second)
-            acknowledged |= publisher.acknowledged
-            notes += publisher.notes
+            acknowledged |= publisher.history.acknowledged
+            notes += publisher.history.notes
             check_history(second, acknowledged, notes)
             first, second = second, first
             first.output.unlink()

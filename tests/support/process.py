@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from ledger.cli import main
 from tests.support import ROOT
+from tests.support.forkserver import Forked, ForkServer
 
 COMMAND: Final = (sys.executable, "-m", "ledger.cli")
 START_SECONDS: Final = 60.0
@@ -63,7 +64,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
+def wait_for(process: subprocess.Popen[bytes] | Forked, port: int, output: Path) -> None:
     """Waits until `process`, which writes to `output`, takes connections on a port of 127.0.0.1.
 
     Raises:
@@ -78,9 +79,12 @@ def wait_for(process: subprocess.Popen[bytes], port: int, output: Path) -> None:
 
 
 class ServerProcess:
-    """``trainmark serve`` over `folder`, on one port for as long as the object lives, started as often as wanted."""
+    """``trainmark serve`` over `folder`, on one port for as long as the object lives, started as often as wanted.
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    With `forks` its processes are forks of that parent, which start sooner; otherwise each is a new Python.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None, forks: ForkServer | None = None) -> None:
         self.folder = folder
         self.port = free_port()
         self.env = {
@@ -89,7 +93,8 @@ class ServerProcess:
             "TRAINMARK_SUBJECT_PER_MINUTE": "1000000",
             **(env or {}),
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.forks = forks
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def url(self) -> str:
@@ -101,23 +106,39 @@ class ServerProcess:
         """What it wrote, all its lives together."""
         return self.folder.with_name(f"{self.folder.name}.output")
 
-    def spawn(self) -> None:
-        """Starts the process and waits for nothing."""
+    def spawn(self, dies_at: int = 0) -> None:
+        """Starts the process and waits for nothing; a fork may die at a step (:mod:`tests.support.crashing`)."""
+        arguments = ["serve", "--data-dir", str(self.folder), "--port", str(self.port)]
+        folder, env = self.folder.parent, environment(self.env)
+        if self.forks is not None:
+            self.process = self.forks.spawn(arguments, folder, env, self.output, dies_at)
+            return
+        assert not dies_at
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--data-dir", str(self.folder), "--port", str(self.port)],
-                cwd=self.folder.parent,
-                env=environment(self.env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                [*COMMAND, *arguments], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
 
     def start(self) -> None:
         """Starts the process and waits until it answers."""
         self.spawn()
+        if not self.answers():
+            raise RuntimeError("the server was killed")
+
+    def answers(self) -> bool:
+        """Waits until the process answers; returns False if it was killed before.
+
+        Raises:
+            RuntimeError: it ended by itself, or does not answer in time.
+        """
         assert self.process is not None
-        wait_for(self.process, self.port, self.output)
+        try:
+            wait_for(self.process, self.port, self.output)
+        except RuntimeError:
+            if self.process.poll() != -signal.SIGKILL:
+                raise
+            return False
+        return True
 
     def kill(self) -> None:
         """Ends the process at once, whatever it is doing."""
