@@ -6,7 +6,7 @@
               /registry.db     leaves, head, catalog (SQLite), unless they are in a PostgreSQL database
               /lock            held by the one process that writes
               /log/            checkpoint and tiles, unless they are in a bucket: may be served as it stands
-              /blobs/          manifests, entries, terms, license texts, unless they are in a bucket
+              /blobs/          manifests, entries, terms, license texts, status arrays, unless they are in a bucket
               /chain.db        the embedded chain, if it is used
               /log.vkey        the log's public key, for people
 """
@@ -135,7 +135,7 @@ def open_registry(settings: Settings) -> Iterator[Running]:
     folder = settings.data_dir
     passphrase = settings.key_passphrase.get_secret_value().encode() if settings.key_passphrase else None
     with ExitStack() as stack:
-        engine, entries = stack.enter_context(_database(settings))
+        engine, entries = stack.enter_context(open_database(settings))
         tiles = open_tiles(settings.tiles, folder / "log")
         has_log = entries.head() is not None or tiles.read_checkpoint() is not None
         keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
@@ -205,13 +205,18 @@ def stand_by(settings: Settings) -> None:
     """
     check_settings(settings)
     if settings.standby:
-        with _database(settings):
+        with open_database(settings):
             pass
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[tuple[Engine, SqlEntryStore]]:
-    """Opens the database, with the lock of the log's one writer: until it has that, it changes nothing."""
+def open_database(settings: Settings) -> Iterator[tuple[Engine, SqlEntryStore]]:
+    """Opens the database, with the lock of the log's one writer: until it has that, it changes nothing.
+
+    Raises:
+        ConflictError: ``second-writer``; ``schema``.
+        BackendError: a file or the database cannot be used.
+    """
     folder = settings.data_dir
     with disk_errors(str(folder)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

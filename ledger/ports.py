@@ -351,6 +351,10 @@ class Catalog(Protocol):
         """Sets the value of a reserved slot (0 valid, 1 revoked, 2 suspended, 3 refused). Raises NotFoundError if it is
         not reserved."""
 
+    def fill_statuses(self, status_list: int, values: Sequence[int]) -> None:
+        """Reserves the slots 0 … ``len(values) - 1`` of a list, where they are free, and gives all of them these
+        values: for a list of which nobody knows which slots are taken."""
+
     def statuses(self, status_list: int) -> Mapping[int, int]:
         """Returns the values that are not 0 of a list."""
 

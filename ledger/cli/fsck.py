@@ -37,9 +37,9 @@ def fsck_command(data_dir: Path | None, deep: bool, as_json: bool) -> int:
     """
     from ledger.registry.fsck import fsck
 
-    folder = data_dir or _settings().data_dir
+    folder = data_dir or read_settings().data_dir
     with _opened(folder) as (entries, tiles, catalog, blobs), progress("checking") as report:
-        found = fsck(entries, tiles, catalog, blobs, _log_key(folder), deep=deep, report=report)
+        found = fsck(entries, tiles, catalog, blobs, log_key(folder), deep=deep, report=report)
     value = {
         "agrees": not found.disagreements,
         "size": found.size,
@@ -65,24 +65,30 @@ def fsck_lines(found: Check, deep: bool) -> list[str]:
     return [*lines, f"all agree: {seen}"]
 
 
-def _settings() -> Settings:
+def read_settings(data_dir: Path | None = None) -> Settings:
+    """Returns the settings of the registry, in `data_dir` if it is given.
+
+    Raises:
+        MalformedError: they cannot be read.
+    """
     try:
         from api.settings import SETTINGS_FILE, Settings
     except ModuleNotFoundError as e:
-        raise _needs_registry(e) from e
+        raise needs_registry(e) from e
     try:
-        return Settings()
+        return Settings() if data_dir is None else Settings(data_dir=data_dir)
     except ValueError as e:
         raise MalformedError(
             f"cannot be read: {shown(str(e))}; or name the folder with --data-dir", field=SETTINGS_FILE
         ) from e
 
 
-def _needs_registry(error: ModuleNotFoundError) -> click.UsageError:
+def needs_registry(error: ModuleNotFoundError) -> click.UsageError:
+    """Returns what is said to who has not installed what a registry needs."""
     return click.UsageError(f"this needs more packages ({error.name}): pip install '.[registry]' in the checkout")
 
 
-def _log_key(folder: Path) -> VerifierKey | None:
+def log_key(folder: Path) -> VerifierKey | None:
     """Returns the log's public key as the registry left it for people; None where it did not."""
     try:
         text = read_file(folder / "log.vkey", MAX_VKEY_BYTES, "log.vkey").decode("utf-8", "replace")
@@ -121,8 +127,8 @@ def _opened(folder: Path) -> Iterator[tuple[EntryStore, Published, Catalog, Blob
         from ledger.store.entries import SqlEntryStore
         from ledger.store.places import open_blobs, open_tiles
     except ModuleNotFoundError as e:
-        raise _needs_registry(e) from e
-    settings = _settings()
+        raise needs_registry(e) from e
+    settings = read_settings()
     database, url = (folder / DATABASE).resolve(), settings.database
     needed = ([database] if url is None else []) + ([folder / "blobs"] if settings.blobs is None else [])
     for path in needed:  # opening would make them

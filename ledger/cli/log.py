@@ -9,6 +9,7 @@ log = LazyGroup(
     lazy={
         "audit": "ledger.cli.auditing:audit_command",
         "fsck": "ledger.cli.fsck:fsck_command",
+        "rebuild": "ledger.cli.rebuilding:rebuild_command",
         "witness": "ledger.cli.witnessing:witness",
     },
     help="The log as a whole: for auditors, operators and witnesses.",

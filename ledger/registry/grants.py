@@ -33,11 +33,10 @@ from ledger.tokens.status import (
     STATUS_BITS,
     STATUS_COUNT,
     VALID,
-    empty_status,
     pack_status,
     sign_status_list,
+    status_array,
     status_uri,
-    with_status,
 )
 
 MAX_MANIFESTS: Final = 64
@@ -191,23 +190,23 @@ class Grants:
 
     def array(self, number: int) -> bytes:
         """Returns the unpacked array of a status list."""
-        array = empty_status()
-        for slot, value in self.registry.catalog.statuses(number).items():
-            array = with_status(array, slot, value)
-        return array
+        return status_array(self.registry.catalog.statuses(number))
 
     def _log_status(self, number: int) -> tuple[int, str]:
         """Logs a list if its array changed; returns its leaf and the signed list.  Under ``_status_lock``: of two
         changes at once, the array that is logged last is the one with both."""
         uri, array = self._uri(number), self.array(number)
         with self.registry.log.fold_lock:
-            logged = self.registry.log.fold.statuses.get(uri)
+            statuses = dict(self.registry.log.fold.statuses)
+        logged = statuses.pop(uri, None)
         if logged is not None and logged[1].digest == sha256(array):
             leaf = logged[0]
         else:
-            digest = digest_encode(sha256(array))
-            body: Object = {"uri": uri, "bits": STATUS_BITS, "count": STATUS_COUNT, "digest": digest}
+            digest = self.registry.blobs.put(array)  # so that the log is enough to find it when the database is lost
+            body: Object = {"uri": uri, "bits": STATUS_BITS, "count": STATUS_COUNT, "digest": digest_encode(digest)}
             leaf = self.registry.log.append(self.registry.sign("status", body)).index
+            if logged is not None and all(other.digest != logged[1].digest for _, other in statuses.values()):
+                self.registry.blobs.delete(logged[1].digest)
         signed = sign_status_list(uri, pack_status(array), self.registry.clock(), self.registry.identity.token_key)
         return leaf, signed
 

@@ -166,6 +166,19 @@ class SqlCatalog:
             if session.connection().execute(update(STATUS).where(*slot).values(value=value)).rowcount == 0:
                 raise rules.no_slot(status_list, status_index)
 
+    def fill_statuses(self, status_list: int, values: Sequence[int]) -> None:
+        for value in values:
+            rules.check_status(value)
+        wanted = select_columns(STATUS.c.slot, STATUS.c.value).where(STATUS.c.list == number(status_list, MAX_COUNT))
+        with writing(self._engine) as session:
+            known = {row.slot: row.value for row in session.execute(wanted)}
+            for slot in known:
+                if slot < len(values) and known[slot] != values[slot]:
+                    taken = _slot(status_list, slot)
+                    session.execute(update(STATUS).where(*taken).values(value=values[slot]))
+            free = [(status_list, slot, value) for slot, value in enumerate(values) if slot not in known]
+            insert_many(session, STATUS, free)
+
     def statuses(self, status_list: int) -> Mapping[int, int]:
         wanted = select_columns(STATUS.c.slot, STATUS.c.value)
         with reading(self._engine) as session:

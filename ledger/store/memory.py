@@ -257,6 +257,12 @@ class MemoryCatalog:
                 raise rules.no_slot(status_list, status_index)
             self._statuses[status_list, status_index] = value
 
+    def fill_statuses(self, status_list: int, values: Sequence[int]) -> None:
+        for value in values:
+            rules.check_status(value)
+        with self._lock:
+            self._statuses.update({(status_list, slot): value for slot, value in enumerate(values)})
+
     def statuses(self, status_list: int) -> Mapping[int, int]:
         with self._lock:
             return {index: value for (n, index), value in self._statuses.items() if n == status_list and value}

@@ -79,11 +79,23 @@ def with_status(array: bytes, index: int, value: int) -> bytes:
     Raises:
         ValueError: no such entry, or no such value to write.
     """
-    if not 0 <= index < STATUS_COUNT or value not in (VALID, REVOKED, SUSPENDED):
-        raise ValueError(f"no entry {index}, or not a value to write: {value}")
+    _check_entry(index, value)
     shift = index % 4 * 2
     changed = array[index // 4] & ~(3 << shift) | value << shift
     return array[: index // 4] + bytes([changed]) + array[index // 4 + 1 :]
+
+
+def status_array(values: Mapping[int, int]) -> bytes:
+    """Returns the array with these entries set to valid, revoked or suspended; the others are valid.
+
+    Raises:
+        ValueError: no such entry, or no such value to write.
+    """
+    array = bytearray(STATUS_BYTES)
+    for index, value in values.items():
+        _check_entry(index, value)
+        array[index // 4] |= value << index % 4 * 2
+    return bytes(array)
 
 
 def check_status(array: bytes, index: int) -> None:
@@ -180,3 +192,8 @@ def verify_status_list(
     if now is not None and now >= status.expires_at:
         raise VerificationError("the list is out of date", code="status-expired", field=f"{field}.exp")
     return status
+
+
+def _check_entry(index: int, value: int) -> None:
+    if not 0 <= index < STATUS_COUNT or value not in (VALID, REVOKED, SUSPENDED):
+        raise ValueError(f"no entry {index}, or not a value to write: {value}")

@@ -13,9 +13,9 @@ import pytest
 from ledger.errors import BackendError, ConflictError
 from tests.e2e.test_api_uploads import bearer, begin, head
 from tests.e2e.test_postgres import check_history
-from tests.e2e.test_server_kill import Publisher
 from tests.support.postgres import Cluster
 from tests.support.process import START_SECONDS, ServerProcess
+from tests.support.publishing import Publisher
 from tests.support.server import Server, running_server
 
 PUBLISHERS = 4
@@ -96,7 +96,9 @@ def test_told_to_end_under_load_it_ends_in_order(tmp_path: Path) -> None:
         assert said[-1] == "the registry has ended"
         assert not any("Traceback" in line for line in said)
         server.start()
-        acknowledged = {digest: leaf for publisher in publishers for digest, leaf in publisher.acknowledged.items()}
-        check_history(server, acknowledged, [note for publisher in publishers for note in publisher.notes])
+        acknowledged = {
+            digest: leaf for publisher in publishers for digest, leaf in publisher.history.acknowledged.items()
+        }
+        check_history(server, acknowledged, [note for publisher in publishers for note in publisher.history.notes])
     finally:
         server.stop()

@@ -6,9 +6,7 @@ What is the same story on both databases is told by the same tests (:mod:`tests.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +17,14 @@ import pytest
 from ledger.checkpoint import parse_checkpoint
 from ledger.client import RegistryClient
 from ledger.encoding import sha256
-from ledger.errors import BackendError, TrainmarkError
+from ledger.errors import BackendError
 from ledger.merkle import Tree, leaf_hash
 from ledger.proof import verify_proof
 from tests.e2e import test_api_story as story
 from tests.support.library import make_library, signing_key
 from tests.support.postgres import Cluster, cluster
 from tests.support.process import COMMAND, START_SECONDS, ServerProcess, environment
-from tests.support.publishing import History, log_in
+from tests.support.publishing import Publisher
 from tests.support.server import Server, running_server
 
 WRITER = "application_name LIKE 'process %'"
@@ -118,26 +116,6 @@ def test_a_database_that_cannot_be_used_is_told_without_its_password(
     assert code != 0
     assert message in error
     assert "confidential" not in error
-
-
-class Publisher(threading.Thread):
-    """Publishes one small library after the other until the server is gone; remembers what was acknowledged."""
-
-    def __init__(self, url: str, round_: int) -> None:
-        super().__init__(daemon=True)
-        self.url = url
-        self.who = f"creator {round_}"
-        self.history = History()
-        self.ended_by: TrainmarkError | None = None
-
-    def run(self) -> None:
-        with RegistryClient(self.url, sleep=_no_wait) as client:
-            try:
-                origin = log_in(client, self.who)
-                for number in itertools.count():
-                    self.history.publish(client, origin, self.who, number)
-            except TrainmarkError as e:
-                self.ended_by = e
 
 
 def check_history(server: ServerProcess, acknowledged: dict[bytes, int], notes: list[bytes]) -> None:

@@ -355,6 +355,25 @@ def test_statuses_that_are_not_valid(open_catalog: Open) -> None:
     assert catalog.statuses(0)[0] == 1
 
 
+def test_a_list_is_filled(open_catalog: Open) -> None:
+    catalog = open_catalog()
+    catalog.reserve_status(0, 5)
+    catalog.add_token(token(3))
+    for slot in (1, 2, 9):
+        catalog.reserve_status(0, slot)
+        catalog.set_status(0, slot, 1)
+    catalog.reserve_status(1, 0)
+    catalog.fill_statuses(0, [0, 2, 1, 0, 0, 0, 3, 0])
+    catalog.fill_statuses(0, [0, 2, 1, 0, 0, 0, 3, 0])
+    assert open_catalog().statuses(0) == {1: 2, 2: 1, 6: 3, 9: 1}
+    assert [catalog.reserve_status(0, slot) for slot in (0, 3, 5, 7, 8)] == [False, False, False, False, True]
+    assert catalog.reserve_status(1, 1)
+    assert catalog.token(token(3).digest) == token(3)
+    with pytest.raises(ValueError, match="a status is 0 to 3"):
+        catalog.fill_statuses(0, [1, 4])
+    assert catalog.statuses(0) == {1: 2, 2: 1, 6: 3, 9: 1}
+
+
 def test_a_slot_that_is_not_reserved_has_no_status(open_catalog: Open) -> None:
     catalog = open_catalog()
     with pytest.raises(NotFoundError, match="slot 7 of status list 0 is not reserved"):

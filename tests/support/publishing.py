@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from dataclasses import dataclass, field
 
 from ledger.client import RegistryClient
 from ledger.encoding import sha256
+from ledger.errors import TrainmarkError
 from tests.support.library import make_library, signing_key
 
 
@@ -30,3 +33,29 @@ def log_in(client: RegistryClient, who: str) -> str:
     key = signing_key(who)
     client.authenticate(key, key.did, ("publish",))
     return client.policy().origin
+
+
+def _no_wait(_: float) -> None:
+    """A registry that has stopped comes back no sooner for being waited for."""
+
+
+class Publisher(threading.Thread):
+    """Publishes one small library after the other until the server is gone; remembers what was acknowledged."""
+
+    def __init__(self, url: str, round_: int) -> None:
+        super().__init__(daemon=True)
+        self.url = url
+        self.who = f"creator {round_}"
+        self.history = History()
+        self.first = threading.Event()
+        self.ended_by: TrainmarkError | None = None
+
+    def run(self) -> None:
+        with RegistryClient(self.url, sleep=_no_wait) as client:
+            try:
+                origin = log_in(client, self.who)
+                for number in itertools.count():
+                    self.history.publish(client, origin, self.who, number)
+                    self.first.set()
+            except TrainmarkError as e:
+                self.ended_by = e
