@@ -174,6 +174,19 @@ def test_every_setting_is_told() -> None:
     assert settings == set(re.findall(r"^\| `(TRAINMARK_[A-Z_]+)`", guide, re.MULTILINE))
 
 
+def test_every_default_is_told() -> None:
+    guide = read(DOCS / "guides" / "operator.md")
+    told = dict(re.findall(r"^\| `TRAINMARK_([A-Z_]+)` \| (.+?) \|", guide, re.MULTILINE))
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if default is None:  # nothing, or it follows from others
+            assert told[name.upper()] == "none" or name in ("issuer", "origin", "log_level"), name
+        elif isinstance(default, bool | int | float):
+            assert told[name.upper()] == str(default).lower().removesuffix(".0"), name
+        else:
+            assert told[name.upper()] == f"`{default}`", name
+
+
 def test_every_metric_is_told() -> None:
     source = read(ROOT / "api" / "metrics.py")
     names = set(re.findall(r'"(trainmark_[a-z_]+)"', source)) | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 import subprocess
@@ -49,6 +50,58 @@ def test_code_before_environment_before_file(tmp_path: Path, monkeypatch: pytest
     assert (settings.host, settings.port, settings.anchor_interval) == ("127.0.0.2", 1002, 9)
 
 
+OTHER_VALUES: dict[str, Any] = {
+    "data_dir": "elsewhere",
+    "database": "postgresql://user@host/name",
+    "standby": True,
+    "host": "127.0.0.2",
+    "port": 1001,
+    "issuer": "https://registry.example",
+    "origin": "registry.example/log",
+    "dev": True,
+    "key_passphrase": "correct horse",
+    "chain": "http://127.0.0.1:8545",
+    "contract": "0x12",
+    "genesis": "0x34",
+    "confirmations": 3,
+    "chain_class": "testnet",
+    "anchor_interval": 7.5,
+    "witnesses": "witnesses.txt",
+    "witness_seconds": 2.5,
+    "stop_seconds": 5,
+    "log": "json",
+    "log_level": "debug",
+    "metrics_host": "127.0.0.3",
+    "metrics_port": 1002,
+    "address_per_minute": 11,
+    "subject_per_minute": 12,
+    "max_manifest_bytes": 4096,
+}
+"""A value of each setting that is not its default."""
+
+
+def test_every_setting_comes_from_code_environment_and_file_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(OTHER_VALUES) == set(Settings.model_fields)
+    wanted, plain = made(**OTHER_VALUES), made()
+    assert [name for name in OTHER_VALUES if getattr(wanted, name) == getattr(plain, name)] == []
+
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in OTHER_VALUES.items()]  # TOML writes these alike
+    (tmp_path / "trainmark.toml").write_text("".join(lines))
+    assert made() == wanted
+    (tmp_path / "trainmark.toml").unlink()
+
+    for name, value in OTHER_VALUES.items():
+        monkeypatch.setenv(f"TRAINMARK_{name.upper()}", str(value))
+    assert made() == wanted
+
+
+def test_the_level_follows_from_the_form_unless_it_is_set() -> None:
+    levels = [made(log=form, log_level=level).least_level for form in ("text", "json") for level in (None, "error")]
+    assert levels == ["warning", "error", "info", "error"]
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -59,6 +112,10 @@ def test_code_before_environment_before_file(tmp_path: Path, monkeypatch: pytest
         {"issuer": "registry.example"},
         {"issuer": "https://registry.example/"},
         {"max_manifest_bytes": 2**30},
+        {"log": "xml"},
+        {"log_level": "loud"},
+        {"metrics_port": 0},
+        {"stop_seconds": 0},
     ],
 )
 def test_what_is_no_setting_is_refused(changed: dict[str, Any]) -> None:
