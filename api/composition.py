@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from sqlalchemy import Engine
 from anchors.embedded import EmbeddedChain
 from api.anchorer import Anchorer
 from api.following import Following
+from api.forward import ForwardClock
 from api.keys import RegistryKeys, open_keys
 from api.settings import EMBEDDED, Settings, check_settings
 from ledger.encoding import sha256
@@ -55,10 +55,6 @@ _FORM: Final = VerifierKey("form", ED25519, SigningKey(bytes(32)).public)
 
 RESTART_SECONDS: Final = 5.0
 """A database server may take a moment to notice that a writer was killed."""
-
-
-def _now() -> int:
-    return int(time.time())
 
 
 def _open_chain(settings: Settings, key: bytes) -> Anchor:
@@ -172,7 +168,7 @@ def open_reader(settings: Settings) -> Iterator[Running]:
         stack.callback(engine.dispose)
         check(engine)
         log = Follower(SqlEntryStore(engine, None), tiles)
-        registry = Reading(log, tiles, SqlCatalog(engine), _now)
+        registry = Reading(log, tiles, SqlCatalog(engine), ForwardClock())
         stack.callback(registry.close)
         following = Following(log, registry.catalog)
         stack.callback(following.close)
@@ -263,7 +259,7 @@ def _opened(
         tiles,
         open_blobs(settings.blobs, settings.data_dir / "blobs"),
         SqlCatalog(engine),
-        _now,
+        ForwardClock(),
         secrets.token_bytes,
         cosigners,
         settings.witness_seconds,

@@ -17,6 +17,8 @@ when its block turns out to have been replaced.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -46,22 +48,24 @@ def read_record(data: bytes) -> AnchorRecord:
 
 
 class Anchoring:
-    """Anchors `registry`'s log through `anchor`; called from one thread at a time.
+    """Anchors `registry`'s log through `anchor`; called from one thread at a time.  `steady` measures how long a
+    transaction waits, in seconds, whatever happens to the time of day.
 
     `changes` counts what was written to the catalog, also by a step that raised an error later; `warning` says what the
     last step could not do while it did the rest.
     """
 
-    def __init__(self, registry: Registry, anchor: Anchor) -> None:
+    def __init__(self, registry: Registry, anchor: Anchor, steady: Callable[[], float] = time.monotonic) -> None:
         self.registry = registry
         self.anchor = anchor
+        self._steady = steady
         self.origin = sha256(registry.identity.origin.encode())
         self.warning: str | None = None
         self.changes = 0
         # The rows in an open state, oldest first: nobody else writes any.
         self._open = {row.transaction: row for row in _open_rows(registry.catalog, anchor.identity.chain)}
         # When the transaction that waits was sent; after a start nobody knows, so it is given its time again.
-        self._sent_at = registry.clock()
+        self._sent_at = steady()
 
     @property
     def under_way(self) -> bool:
@@ -122,7 +126,7 @@ class Anchoring:
     def _waits(self) -> bool:
         """Whether a transaction waits for its block that should have more time for it."""
         is_pending = any(row.state == "pending" for row in self._open.values())
-        return is_pending and self.registry.clock() - self._sent_at < STUCK_SECONDS
+        return is_pending and self._steady() - self._sent_at < STUCK_SECONDS
 
     def _send(self, size: int) -> AnchorRow:
         """Sends the newest head to the chain, which holds `size` leaves of this log."""
@@ -130,7 +134,7 @@ class Anchoring:
         head = log.head
         proof = log.consistency(size, head.size) if size else ()
         transaction = self.anchor.submit(self.origin, head.size, head.root, proof)
-        self._sent_at = self.registry.clock()
+        self._sent_at = self._steady()
         row = AnchorRow(head.size, head.root, self.anchor.identity.chain, transaction, "pending", None, None, None)
         self._write(row)
         return self._follow(row)

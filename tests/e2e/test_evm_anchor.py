@@ -348,7 +348,7 @@ def test_heads_go_on_while_nothing_is_final(node: str, proxy: Proxy, behind: Evm
 
 
 def test_the_newest_head_replaces_what_is_stuck(node: str, anchor: EvmAnchor, world: World) -> None:
-    anchoring = Anchoring(world.registry, anchor)
+    anchoring = Anchoring(world.registry, anchor, world.clock)
     with by_hand(node):
         anchoring.step()
         grow(world)

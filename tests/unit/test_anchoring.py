@@ -36,7 +36,7 @@ def chain() -> Chain:
 
 @pytest.fixture
 def anchoring(world: World, chain: Chain) -> Anchoring:
-    return Anchoring(world.registry, ChainAnchor(chain))
+    return Anchoring(world.registry, ChainAnchor(chain), world.clock)
 
 
 def grow(world: World) -> int:
