@@ -18,5 +18,6 @@ plain values.  It makes nothing that is signed, opens no connection and knows no
     receipt     RLP, receipt tries and the event of an anchor (Ethereum)
     snapshot    rows, buckets, proofs of presence and absence
     bundle      trust files and proof bundles: the twelve steps
+    fork        evidence that a log signed two histories
     token       SD-JWT attribution tokens, status lists, token bundles
 """

@@ -27,7 +27,7 @@ def tree(hashes: Sequence[bytes]) -> bytes:
         return hashlib.sha256(b"").digest()
     if len(hashes) == 1:
         return hashes[0]
-    k = _split(len(hashes))
+    k = split(len(hashes))
     return node_hash(tree(hashes[:k]), tree(hashes[k:]))
 
 
@@ -41,7 +41,7 @@ def path(index: int, hashes: Sequence[bytes]) -> list[bytes]:
     assert 0 <= index < len(hashes)
     if len(hashes) == 1:
         return []
-    k = _split(len(hashes))
+    k = split(len(hashes))
     if index < k:
         return [*path(index, hashes[:k]), tree(hashes[k:])]
     return [*path(index - k, hashes[k:]), tree(hashes[:k])]
@@ -51,6 +51,17 @@ def proof(size: int, hashes: Sequence[bytes]) -> list[bytes]:
     """PROOF(m, D_n), 0 < m <= n, over leaves whose hashes are given (RFC 9162, 2.1.4.1)."""
     assert 0 < size <= len(hashes)
     return _subproof(size, hashes, True)
+
+
+def path_of_both(size: int, hashes: Sequence[bytes]) -> list[bytes]:
+    """SUBPROOF(m, D_n, false), 0 < m < n: the proof that also gives the root at ``size`` (section 6, fork evidence)."""
+    assert 0 < size < len(hashes)
+    return _subproof(size, hashes, False)
+
+
+def split(n: int) -> int:
+    """The largest power of two smaller than n, n > 1."""
+    return 1 << ((n - 1).bit_length() - 1)
 
 
 def verify_inclusion(index: int, size: int, hashed: bytes, path: Sequence[bytes], root: bytes, code: str) -> None:
@@ -113,16 +124,11 @@ def verify_consistency(
     require(fr == first_root and sr == second_root, code, "the proof leads to other roots")
 
 
-def _split(n: int) -> int:
-    """The largest power of two smaller than n, n > 1."""
-    return 1 << ((n - 1).bit_length() - 1)
-
-
 def _subproof(m: int, hashes: Sequence[bytes], complete: bool) -> list[bytes]:
     n = len(hashes)
     if m == n:
         return [] if complete else [tree(hashes)]
-    k = _split(n)
+    k = split(n)
     if m <= k:
         return [*_subproof(m, hashes[:k], complete), tree(hashes[k:])]
     return [*_subproof(m - k, hashes[k:], False), tree(hashes[:k])]
