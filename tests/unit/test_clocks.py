@@ -120,7 +120,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_what_has_expired_stays_so_when_the_clock_is_put_back(server: Server) -> None:
     wall = Clock(START)
     server.running.registry.clock = ForwardClock(wall)
-    issuer = server.running.registry.identity.issuer
+    issuer = server.running.writer.registry.identity.issuer
 
     def ask(number: int, now: int) -> httpx.Response:
         jti = b64url_encode(sha256(b"jti %d" % number)[:16])
