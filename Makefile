@@ -42,7 +42,7 @@ demo: .venv-demo/.stamp
 	@exec .venv-demo/bin/trainmark demo $${DEMO_DIR:+--dir "$$DEMO_DIR"} $(DEMO_ARGS)
 
 test: tools lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 lint: .venv/.stamp
 	$(BIN)/ruff check
