@@ -75,7 +75,7 @@ def parse_policy(text: str, field: str = "policy") -> Policy:
         control = _CONTROL.search(line)
         if control is not None:
             raise MalformedError(f"U+{ord(control[0]):04X} is not allowed: spaces and tabs separate", field=at)
-        words = [word for word in _WHITESPACE.split(line) if word]
+        words = _words(line)
         match words:
             case []:
                 continue
@@ -106,6 +106,10 @@ def parse_policy(text: str, field: str = "policy") -> Policy:
     if not logs or quorum is None:
         raise MalformedError("a policy has at least one log line and one quorum line", field=field)
     return Policy(tuple(logs), witnesses, groups, quorum, urls)
+
+
+def _words(line: str) -> list[str]:
+    return [word for word in _WHITESPACE.split(line) if word]
 
 
 def _key(vkey: str, kind: int, field: str) -> VerifierKey:
@@ -141,6 +145,21 @@ def format_policy(logs: list[VerifierKey]) -> str:
     return "".join(f"log {format_vkey(key)}\n" for key in logs) + f"quorum {NO_QUORUM}\n"
 
 
+def with_log(text: str, key: VerifierKey, *, alone: bool = False) -> str:
+    """Returns the policy `text` with a log line of `key`; all else stays, but if it is to count `alone` for the log of
+    its name the other keys of that name."""
+    lines = text.split("\n")
+    if alone:
+        lines = [line for line in lines if not _names_log(_words(line), key.name)]
+    elif key in parse_policy(text).logs:
+        return text
+    return "\n".join([f"log {format_vkey(key)}", *lines])
+
+
+def _names_log(words: list[str], name: str) -> bool:
+    return words[:1] == ["log"] and words[1].partition("+")[0] == name
+
+
 def verify_checkpoint(note: Note, policy: Policy) -> tuple[Checkpoint, tuple[str, ...]]:
     """Returns the checkpoint and the names of the witnesses whose cosignatures are true.
 
@@ -155,7 +174,11 @@ def verify_checkpoint(note: Note, policy: Policy) -> tuple[Checkpoint, tuple[str
     logs = [key for key in policy.logs if _signed(note, key)]
     cosigned = {name for name, key in policy.witnesses.items() if _signed(note, key)}
     if not any(key in own for key in logs):
-        raise _refused(f"no trusted key of {checkpoint.origin} signed this checkpoint")
+        signers = ", ".join(f"{line.name}+{line.key_id.hex()}" for line in note.signatures)
+        raise _refused(
+            f"no trusted key of {checkpoint.origin} signed this checkpoint, it is signed by {shown(signers)}; "
+            "if the log has a new key, the trust file must name it"
+        )
     if not policy.is_reached(cosigned):
         raise _refused(f"the witnesses' quorum {policy.quorum} is not reached")
     return checkpoint, tuple(sorted(cosigned))

@@ -7,7 +7,7 @@ own word for what it is worth (`class`), and block hashes the verifier has got f
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,7 +26,8 @@ from ledger.canonical import (
 from ledger.encoding import b64_decode, b64_encode, hex_decode
 from ledger.errors import MalformedError, shown
 from ledger.keys import did_decode
-from ledger.policy import Policy, parse_policy
+from ledger.note import VerifierKey
+from ledger.policy import Policy, parse_policy, with_log
 
 MAX_TRUST_BYTES: Final = 4 * 1024 * 1024
 MAX_POLICY_BYTES: Final = 64 * 1024
@@ -53,6 +54,11 @@ class TrustedEvm:
     contract: str
     publisher: str
 
+    @property
+    def line(self) -> tuple[str, str, str, str]:
+        """Which anchors they are, whatever they count as."""
+        return self.chain, self.genesis, self.contract, self.publisher
+
 
 @dataclass(frozen=True, slots=True)
 class TrustedAuthority:
@@ -75,18 +81,25 @@ class Trust:
     def evm_anchor(self, chain: str, genesis: str, contract: str, publisher: str) -> TrustedEvm | None:
         """Returns the line that this chain, contract and publisher match in every part."""
         for anchor in self.anchors:
-            if isinstance(anchor, TrustedEvm) and (chain, genesis, contract, publisher) == (
-                anchor.chain,
-                anchor.genesis,
-                anchor.contract,
-                anchor.publisher,
-            ):
+            if isinstance(anchor, TrustedEvm) and anchor.line == (chain, genesis, contract, publisher):
                 return anchor
         return None
 
     def trusts_block(self, chain: str, genesis: str, block_hash: bytes) -> bool:
         """Returns whether this block hash of that chain is known to the verifier."""
         return block_hash in self.blocks.get(f"{chain}/{genesis}", frozenset())
+
+    def following(self, key: VerifierKey, anchors: Iterable[TrustedEvm], *, alone: bool = False) -> Trust:
+        """Returns the same decisions about a log that goes on under another `key`, or another anchor.
+
+        What verifies older bundles stays beside it, unless the new ones are to count `alone`; an anchor that was
+        there takes its new class.
+        """
+        new = tuple(anchors)
+        lines = {anchor.line for anchor in new}
+        kept = () if alone else tuple(a for a in self.anchors if not (isinstance(a, TrustedEvm) and a.line in lines))
+        text = with_log(self.policy_text, key, alone=alone)
+        return replace(self, policy_text=text, policy=parse_policy(text), anchors=(*kept, *new))
 
     def with_block(self, chain: str, genesis: str, block_hash: bytes) -> Trust:
         """Returns the same decisions and one more block."""

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +17,12 @@ from ledger.encoding import sha256
 from ledger.errors import ConflictError, MalformedError, shown
 from ledger.files import read_file, replace_file
 from ledger.keys import did_decode
-from ledger.note import parse_vkey
+from ledger.note import VerifierKey, parse_vkey
 from ledger.policy import format_policy, parse_policy
 from ledger.trust import CLASSES, MAX_TRUST_BYTES, Trust, TrustedEvm, block_hash_decode, format_trust, parse_trust
+
+if TYPE_CHECKING:
+    from ledger.ports import ChainIdentity
 
 DEFAULT_TRUST = Path("trust.json")
 NO_BLOCKS = "no block hash is known yet: 'trainmark trust block', or verify with --block-hash"
@@ -80,17 +84,28 @@ def trust() -> None:
 @click.argument("url")
 @click.option("--class", "anchor_class", type=click.Choice(CLASSES), help="What anchors on its chain are worth to you.")
 @click.option("--yes", is_flag=True, help="Do not ask; you have compared the fingerprints some other way.")
-@click.option("--replace", is_flag=True, help="Replace a trust file that names another registry.")
+@click.option("--replace", is_flag=True, help="Drop the log keys and anchors of before, or another registry.")
 @trust_option
 @json_option
 def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path: Path, as_json: bool) -> None:
-    """Write a trust file from what the registry at URL says of itself, after you have compared the fingerprints."""
+    """Write a trust file from what the registry at URL says of itself, after you have compared the fingerprints.
+
+    A log key or anchor that is new is put beside those that the file names, which verify what is older.
+    """
     from ledger.client import RegistryClient
 
     with RegistryClient(url) as client:
         policy = client.policy()
     key = parse_vkey(policy.log_vkey, "log_vkey")
     anchor = policy.anchor
+    known = parse_trust(read_file(trust_path, MAX_TRUST_BYTES, "trust")) if trust_path.exists() else None
+    if known is not None and not _is_of(known, policy.registry, key):
+        if not replace:
+            raise ConflictError(
+                f"names another registry ({known.registry}); use another --trust FILE, or --replace",
+                field=str(trust_path),
+            )
+        known = None
     lines = [
         f"registry  {policy.registry}",
         f"          fingerprint {fingerprint(did_decode(policy.registry))}",
@@ -102,8 +117,9 @@ def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path
             f"anchors   {anchor.chain}, genesis {anchor.genesis}",
             f"          contract {anchor.contract}, publisher {anchor.publisher}",
         ]
+    before = [] if known is None else _before(known, key, anchor, alone=replace)
     if not as_json or not yes:  # nobody confirms what was not shown
-        for line in (f"{url} says of itself:", *lines):
+        for line in (f"{url} says of itself:", *lines, *before):
             click.echo(printable(line), err=as_json)
     if not yes:
         with answered_by("--yes"):
@@ -123,24 +139,42 @@ def add(url: str, anchor_class: str | None, yes: bool, replace: bool, trust_path
                     err=as_json,
                 )
         anchors = (TrustedEvm(anchor_class, anchor.chain, anchor.genesis, anchor.contract, anchor.publisher),)
-    text = format_policy([key])
-    made = Trust(text, parse_policy(text), policy.registry, anchors, {})
-    if trust_path.exists():
-        old = parse_trust(read_file(trust_path, MAX_TRUST_BYTES, "trust"))
-        same = (old.registry, old.policy_text) == (made.registry, made.policy_text)
-        if not same and not replace:
-            raise ConflictError(
-                f"names another registry ({old.registry}); use another --trust FILE, or --replace",
-                field=str(trust_path),
-            )
-        if same:
-            made = Trust(text, made.policy, made.registry, anchors, old.blocks)
+    if known is None:
+        text = format_policy([key])
+        made = Trust(text, parse_policy(text), policy.registry, anchors, {})
+    else:
+        made = known.following(key, anchors, alone=replace)
     replace_file(trust_path, format_trust(made))
     emit(
         as_json,
-        {"trust": str(trust_path), "registry": made.registry, "log": policy.origin, "anchors": len(anchors)},
+        {"trust": str(trust_path), "registry": made.registry, "log": policy.origin, "anchors": len(made.anchors)},
         [f"wrote {trust_path}", *([] if made.blocks else [NO_BLOCKS])],
     )
+
+
+def _is_of(known: Trust, registry: str, key: VerifierKey) -> bool:
+    """Whether a trust file is about this registry and the log of that name, whatever its key was."""
+    return known.registry == registry and key.name in {other.name for other in known.policy.logs}
+
+
+def _before(known: Trust, key: VerifierKey, anchor: ChainIdentity | None, *, alone: bool) -> list[str]:
+    """Returns what the trust file says that the registry does not say any more, and what becomes of it."""
+    gone = [f"log key   {fingerprint(other.public)}" for other in known.policy.logs if other.public != key.public]
+    publisher = None if anchor is None else anchor.publisher
+    gone += [
+        f"publisher {other.publisher}"
+        for other in known.anchors
+        if isinstance(other, TrustedEvm) and other.publisher != publisher
+    ]
+    if not gone:
+        return []
+    if alone:
+        return ["your trust file drops what it said before, and what it verified is refused from now on:", *gone]
+    return [
+        "your trust file says something else; that stays beside it, and verifies what is older:",
+        *gone,
+        "if it was stolen, drop it with --replace, and have what is older proved again",
+    ]
 
 
 @trust.command("block")

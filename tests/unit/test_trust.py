@@ -10,7 +10,7 @@ import pytest
 
 from ledger.encoding import b64_encode
 from ledger.errors import MalformedError, VerificationError
-from ledger.note import ED25519, VerifierKey
+from ledger.note import COSIGNATURE, ED25519, VerifierKey, format_vkey
 from ledger.policy import format_policy, parse_policy
 from ledger.proof import verify_proof
 from ledger.registry.proving import prove
@@ -205,3 +205,47 @@ def test_another_log_key_and_another_log(proof: tuple[bytes, Trust]) -> None:
         said = verdict(data, replace(trust, policy_text=text, policy=parse_policy(text)))
         assert isinstance(said, VerificationError)
         assert said.code == "checkpoint"
+
+
+# A log that goes on under another key
+
+
+LOG, NEXT = (VerifierKey("log", ED25519, key(name).public) for name in ("first", "next"))
+OTHER_LOG = VerifierKey("other.example", ED25519, key("other").public)
+WITNESS = format_vkey(VerifierKey("w1", COSIGNATURE, key("w1").public))
+LOGS = f"log {format_vkey(LOG)} https://log.example\nlog {format_vkey(OTHER_LOG)}\n"
+TEXT = f"# mine\n{LOGS}witness w1 {WITNESS}\nquorum w1\n"
+FIRST = TrustedEvm("testnet", "eip155:1", "0x" + "d4" * 32, "0x" + "c0" * 20, "0x" + "aa" * 20)
+SECOND = replace(FIRST, publisher="0x" + "bb" * 20)
+
+
+@pytest.fixture
+def known() -> Trust:
+    """A trust file with a witness, two logs, an anchor and a block."""
+    made = Trust(TEXT, parse_policy(TEXT), key("registry").did, (FIRST,), {})
+    return made.with_block(FIRST.chain, FIRST.genesis, bytes(32))
+
+
+def test_what_verifies_older_bundles_stays(known: Trust) -> None:
+    after = known.following(NEXT, [SECOND])
+    assert after.policy.logs == (NEXT, LOG, OTHER_LOG)
+    assert after.anchors == (FIRST, SECOND)
+    assert (after.policy.witnesses, after.policy.quorum) == (known.policy.witnesses, "w1")
+    assert after.blocks == known.blocks
+    assert after.policy_text == f"log {format_vkey(NEXT)}\n{TEXT}"
+    assert parse_trust(format_trust(after)) == after
+    assert after.following(NEXT, [SECOND]) == after
+
+
+def test_what_counts_alone_replaces_its_own_log_only(known: Trust) -> None:
+    after = known.following(NEXT, [SECOND], alone=True)
+    assert after.policy.logs == (NEXT, OTHER_LOG)
+    assert after.anchors == (SECOND,)
+    assert (after.policy.witnesses, after.policy.quorum) == (known.policy.witnesses, "w1")
+    assert after.blocks == known.blocks
+    assert known.following(LOG, [FIRST], alone=True).policy.logs == (LOG, OTHER_LOG)
+
+
+def test_an_anchor_takes_its_new_class(known: Trust) -> None:
+    public = replace(FIRST, anchor_class="public")
+    assert known.following(LOG, [public]) == replace(known, anchors=(public,))
