@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,11 +29,12 @@ from anchors.embedded import EmbeddedChain
 from api.anchorer import Anchorer
 from api.following import Following
 from api.forward import ForwardClock
-from api.keys import RegistryKeys, open_keys
+from api.keys import RegistryKeys, add_key, key_files, open_keys
 from api.settings import EMBEDDED, Settings, check_settings
+from ledger.checkpoint import parse_checkpoint
 from ledger.encoding import sha256
-from ledger.errors import MalformedError, RefusedError
-from ledger.files import read_file
+from ledger.errors import MalformedError, NotFoundError, RefusedError
+from ledger.files import read_file, shown_path
 from ledger.keys import SigningKey
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import Policy, parse_policy
@@ -40,7 +42,9 @@ from ledger.ports import Anchor, Cosigners, TileStore
 from ledger.registry.grants import Grants
 from ledger.registry.public import Follower, not_published
 from ledger.registry.reading import Reading
+from ledger.registry.rotation import log_keys, token_keys, waiting_key
 from ledger.registry.service import Identity, Registry
+from ledger.state import Fold
 from ledger.store.catalog import SqlCatalog
 from ledger.store.engine import check, connect, prepare
 from ledger.store.entries import SqlEntryStore
@@ -105,21 +109,22 @@ class Running:
         return self.writing
 
 
-def origin_of(settings: Settings, log_key: bytes) -> str:
-    """Returns the log's name: as set; else the issuer's host and path; on plain http one of its own by its key."""
+def origin_of(settings: Settings, log_key: bytes, begun: str | None = None) -> str:
+    """Returns the log's name: as set; else the issuer's host and path; on plain http the one under which it was
+    `begun`, or, for a new one, one of its own by its key."""
     if settings.origin is not None:
         return settings.origin
     url = urlsplit(settings.public_url)
     if url.scheme == "https":
         return url.netloc + url.path
-    return f"localhost/{sha256(log_key).hex()[:12]}"
+    return begun or f"localhost/{sha256(log_key).hex()[:12]}"
 
 
 @contextmanager
 def open_registry(settings: Settings) -> Iterator[Running]:
     """Opens the registry in ``settings.data_dir``, and makes it where there is none; closes it at the end.
 
-    A change of issuer, token key or rules since the last start becomes a new ``policy`` statement.
+    A change of issuer, log key, token key or rules since the last start becomes a new ``policy`` statement.
 
     Raises:
         RefusedError: settings or keys that must not be used.
@@ -129,25 +134,26 @@ def open_registry(settings: Settings) -> Iterator[Running]:
     check_settings(settings)
     _witness_policy(settings, _FORM)  # before anything is made
     folder = settings.data_dir
-    passphrase = settings.key_passphrase.get_secret_value().encode() if settings.key_passphrase else None
     with ExitStack() as stack:
         engine, entries = stack.enter_context(open_database(settings))
         tiles = open_tiles(settings.tiles, folder / "log")
-        has_log = entries.head() is not None or tiles.read_checkpoint() is not None
-        keys = open_keys(folder / "keys", passphrase, may_make=not has_log)
-        origin = origin_of(settings, keys.log.public)
-        witnesses = _witness_policy(settings, VerifierKey(origin, ED25519, keys.log.public))
+        head = entries.head()
+        has_log = head is not None or tiles.read_checkpoint() is not None
+        keys = open_keys(folder / "keys", _passphrase(settings), may_make=not has_log)
+        origin = origin_of(settings, keys.log.public, parse_checkpoint(head.note)[0].origin if head else None)
+        own = [VerifierKey(origin, ED25519, key.public) for key in (keys.log, *keys.further_log)]
+        witnesses = _witness_policy(settings, *own)
         cosigners = None
         if witnesses is not None:
             cosigners = HttpCosigners(witnesses, settings.witness_seconds, WITNESSES)
             stack.callback(cosigners.close)
         registry = stack.enter_context(_opened(settings, keys, origin, engine, entries, tiles, cosigners))
-        with disk_errors("log.vkey"):
-            (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
         anchorer = Anchorer(registry, partial(_open_chain, settings, keys.anchor), settings.anchor_interval)
         stack.callback(anchorer.close)
         anchorer.open(must_answer=settings.chain == EMBEDDED)
         _renew_policy(registry)  # after the comparison: a log that was rolled back would fork with it
+        with disk_errors("log.vkey"):
+            (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
         yield Running(settings, registry, anchorer, Writer(registry, Grants(registry), anchorer, cosigners))
 
 
@@ -175,17 +181,49 @@ def open_reader(settings: Settings) -> Iterator[Running]:
         yield Running(settings, registry, following, None)
 
 
-def _witness_policy(settings: Settings, log: VerifierKey) -> Policy | None:
-    """Returns the policy of the witnesses that the settings name, if they name any; its log line may be left out: it is
-    that of `log`."""
+def rotate(settings: Settings, name: str) -> Path:
+    """Makes another ``log`` or ``token`` key for the registry in ``settings.data_dir``, unless one waits there for its
+    policy; returns its file.  The next opening logs the policy, and signs with it.
+
+    Raises:
+        NotFoundError: there is no registry.
+        RefusedError: settings or keys that must not be used.
+        ConflictError: ``second-writer``: the registry runs.
+        BackendError: a file or the database cannot be used.
+    """
+    check_settings(settings)
+    folder = settings.data_dir / "keys"
+    if not folder.exists():  # opening would make one
+        raise NotFoundError(f"there is no registry in {shown_path(settings.data_dir)}: no keys", field="--data-dir")
+    with open_database(settings) as (_, entries):
+        head = entries.head()
+        keys = open_keys(folder, _passphrase(settings), may_make=False)
+        policies = [policy for _, policy in Fold(entries.leaves(0, head.size if head else 0)).policies]
+        if name == "log":
+            held, named = (keys.log, *keys.further_log), log_keys(policies)
+        else:
+            held, named = (keys.token, *keys.further_token), token_keys(policies)
+        waiting = waiting_key(held, named)
+        if waiting is not None:
+            return key_files(folder, name)[held.index(waiting)]
+        return add_key(folder, name, _passphrase(settings))
+
+
+def _passphrase(settings: Settings) -> bytes | None:
+    return settings.key_passphrase.get_secret_value().encode() if settings.key_passphrase else None
+
+
+def _witness_policy(settings: Settings, *logs: VerifierKey) -> Policy | None:
+    """Returns the policy of the witnesses that the settings name, if they name any; its log lines may be left out: they
+    are those of `logs`."""
     if settings.witnesses is None:
         return None
     try:
         text = read_file(settings.witnesses, MAX_POLICY_BYTES, WITNESSES).decode("utf-8")
     except UnicodeDecodeError as e:
         raise MalformedError("is not text in UTF-8", field=WITNESSES) from e
-    vkey = format_vkey(log)
-    policy = parse_policy(text if vkey in text.split() else f"{text}\nlog {vkey}\n", WITNESSES)
+    missing = [vkey for vkey in map(format_vkey, logs) if vkey not in text.split()]
+    policy = parse_policy("\n".join([text, *(f"log {vkey}" for vkey in missing)]), WITNESSES)
     if not policy.witnesses:
         raise MalformedError("names no witness; leave the setting out if there is none to ask", field=WITNESSES)
     addresses(policy, WITNESSES)  # each can be asked
@@ -252,6 +290,8 @@ def _opened(
         keys.log,
         keys.token,
         keys.further,
+        keys.further_log,
+        keys.further_token,
     )
     registry = Registry(
         identity,

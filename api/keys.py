@@ -2,8 +2,10 @@
 
 Made at the first start, never replaced: a lost or changed key is a matter for a person, since a log without its keys
 cannot go on and new keys would be another registry's.  Encrypted where there is a passphrase.  ``registry`` signs
-statements, ``log`` checkpoints and ``token`` tokens (Ed25519); ``anchor`` signs transactions (secp256k1).  Further
-statement keys, which ``trainmark keys add --key`` makes, lie beside ``registry``; which of them signs, the log says.
+statements, ``log`` checkpoints and ``token`` tokens (Ed25519); ``anchor`` signs transactions (secp256k1).  Further keys
+lie beside the first one as ``<name>-<number>.<key>.pem``: statement keys, which ``trainmark keys add --key`` makes, log
+and token keys, which ``trainmark keys rotate`` makes.  Which of them signs, the log says.  A log or token key that was
+replaced may be taken away.
 """
 
 from __future__ import annotations
@@ -29,23 +31,28 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ledger.errors import BackendError, RefusedError
-from ledger.keys import SigningKey
+from ledger.files import shown_path
+from ledger.keys import Signer, SigningKey, did_encode
 from ledger.library.creator import Keyring
 
 KEY_NAMES = ("registry", "log", "token", "anchor")
+ROTATED = ("log", "token")
+"""Keys that a policy of the log replaces."""
 MAX_PEM_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryKeys:
     """The four keys; `anchor` are the 32 bytes of the secp256k1 key, kept out of any output; `further` are statement
-    keys beside `registry`, the oldest first."""
+    keys beside `registry`, `further_log` and `further_token` those made after `log` and `token`, the oldest first."""
 
-    registry: SigningKey
-    log: SigningKey
-    token: SigningKey
+    registry: Signer
+    log: Signer
+    token: Signer
     anchor: bytes
-    further: tuple[SigningKey, ...] = ()
+    further: tuple[Signer, ...] = ()
+    further_log: tuple[Signer, ...] = ()
+    further_token: tuple[Signer, ...] = ()
 
     def __repr__(self) -> str:
         return f"RegistryKeys({self.registry.did})"
@@ -64,7 +71,11 @@ def open_keys(folder: Path, passphrase: bytes | None, *, may_make: bool = True) 
     """
     try:
         files = {name: folder / f"{name}.pem" for name in KEY_NAMES}
-        missing = [name for name, file in files.items() if not file.exists()]
+        missing = [
+            name
+            for name, file in files.items()
+            if not file.exists() and not (name in ROTATED and _further(folder, name))
+        ]
         if missing and (not may_make or (folder / "complete").exists()):
             raise RefusedError(
                 f"{', '.join(f'{name}.pem' for name in missing)} missing in {folder}; restore it from your backup",
@@ -75,26 +86,52 @@ def open_keys(folder: Path, passphrase: bytes | None, *, may_make: bool = True) 
             for name in missing:
                 _write(files[name], _make(name, passphrase))
             _write(folder / "complete", b"")
-        loaded = {name: _load(file, passphrase) for name, file in files.items()}
-        registry = _signing_key(loaded["registry"], "registry")
-        further = [
-            _signing_key(_load(file.path, passphrase), file.path.stem)
-            for file in Keyring(files["registry"], registry.did).files(recovery=False)
-            if file.path != files["registry"]
-        ]
+        anchor = _anchor_key(_load(files["anchor"], passphrase))
+        registry, log, token = (
+            [_signing_key(_load(path, passphrase), path.stem) for path in key_files(folder, name)]
+            for name in ("registry", "log", "token")
+        )
     except OSError as e:
         raise BackendError(f"the keys in {folder} cannot be used: {e.strerror}", code="keys") from e
-    return RegistryKeys(
-        registry,
-        _signing_key(loaded["log"], "log"),
-        _signing_key(loaded["token"], "token"),
-        _anchor_key(loaded["anchor"]),
-        tuple(further),
-    )
+    return RegistryKeys(registry[0], log[0], token[0], anchor, tuple(registry[1:]), tuple(log[1:]), tuple(token[1:]))
+
+
+def key_files(folder: Path, name: str) -> list[Path]:
+    """Returns the files of a registry's ``registry``, ``log`` or ``token`` keys, the oldest first."""
+    first = folder / f"{name}.pem"
+    return [*([first] if first.exists() else []), *_further(folder, name)]
+
+
+def _further(folder: Path, name: str) -> list[Path]:
+    """Returns the files of the keys that were made after the first one, the oldest first."""
+    if not folder.exists():
+        return []
+    first = folder / f"{name}.pem"
+    return [file.path for file in Keyring(first, "").files(recovery=False) if file.path != first]
+
+
+def add_key(folder: Path, name: str, passphrase: bytes | None) -> Path:
+    """Makes another ``log`` or ``token`` key beside those that are there, as the first one was made.
+
+    Raises:
+        BackendError: the file cannot be written.
+    """
+    key = Ed25519PrivateKey.generate()
+    did = did_encode(key.public_key().public_bytes_raw())
+    numbers = [file.number for file in Keyring(folder / f"{name}.pem", "").files(recovery=False)]
+    path = Keyring(folder / f"{name}.pem", "").path(max(numbers, default=1) + 1, did, recovery=False)
+    try:
+        _write(path, _encode(key, passphrase))
+    except OSError as e:
+        raise BackendError(f"cannot write {shown_path(path)}: {e.strerror}", code="keys") from e
+    return path
 
 
 def _make(name: str, passphrase: bytes | None) -> bytes:
-    key = generate_private_key(SECP256K1()) if name == "anchor" else Ed25519PrivateKey.generate()
+    return _encode(generate_private_key(SECP256K1()) if name == "anchor" else Ed25519PrivateKey.generate(), passphrase)
+
+
+def _encode(key: EllipticCurvePrivateKey | Ed25519PrivateKey, passphrase: bytes | None) -> bytes:
     encryption: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 

@@ -14,7 +14,7 @@ from typing import Final
 from ledger.canonical import Object, as_int, as_object, as_text
 from ledger.encoding import MAX_TIME, b64url_decode
 from ledger.errors import MalformedError, VerificationError, shown
-from ledger.keys import SigningKey, did_decode
+from ledger.keys import Signer, did_decode
 from ledger.statements import as_did
 from ledger.tokens.jwt import CLOCK_SKEW, parse_jwt, sign_jwt, verify_jwt
 
@@ -45,7 +45,7 @@ def audience_of(issuer: str) -> str:
     return issuer + TOKEN_PATH
 
 
-def make_assertion(key: SigningKey, by: str, audience: str, now: int, jti: str) -> str:
+def make_assertion(key: Signer, by: str, audience: str, now: int, jti: str) -> str:
     """Makes an assertion that `key` speaks for `by`, valid for ``MAX_SECONDS`` from `now`; `jti` is 16 random bytes.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Final
 
 from ledger.encoding import HASH_BYTES, MAX_SAFE_INTEGER, b64_decode, b64_encode, decimal_decode
 from ledger.errors import MalformedError
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.note import Note, check_name, format_note, parse_note, sign_note
 
 MAX_LOG_SIZE: Final = MAX_SAFE_INTEGER
@@ -48,7 +48,7 @@ def check_origin(origin: str, field: str) -> str:
     return check_name(origin, field)
 
 
-def sign_checkpoint(checkpoint: Checkpoint, *keys: SigningKey) -> bytes:
+def sign_checkpoint(checkpoint: Checkpoint, *keys: Signer) -> bytes:
     """Returns the note with one signature line of each of the log's `keys`."""
     text = format_text(checkpoint)
     return format_note(Note(text, tuple(sign_note(text, checkpoint.origin, key) for key in keys)))

@@ -50,7 +50,7 @@ from ledger.errors import (
     VerificationError,
     shown,
 )
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.manifests import Manifest, format_manifest
 from ledger.note import MAX_NOTE_BYTES
 from ledger.ports import ChainIdentity
@@ -156,7 +156,7 @@ class PartyKey:
 class _Bearer:
     """Who speaks, and the token of the moment; replaced shortly before it ends."""
 
-    key: SigningKey
+    key: Signer
     by: str
     scopes: tuple[str, ...]
     token: str = ""
@@ -212,7 +212,7 @@ class RegistryClient:
 
     # -- who may write
 
-    def authenticate(self, key: SigningKey, by: str, scopes: Sequence[str]) -> None:
+    def authenticate(self, key: Signer, by: str, scopes: Sequence[str]) -> None:
         """Gets a bearer token to speak for the party `by`, and a new one whenever it ends.
 
         Raises:

@@ -8,7 +8,7 @@ public key itself (multicodec ``ed01``, base58btc), so no look-up stands between
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -26,6 +26,28 @@ _L = 2**252 + 27742317777372353535851937790883648493
 # L·P for any point P, computed once by hand and again in the tests.
 _SMALL_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _SMALL_ORDER_Y = frozenset({0, 1, _P - 1, _SMALL_ORDER_8, _P - _SMALL_ORDER_8})
+
+
+class Signer(Protocol):
+    """What signs with one Ed25519 key, wherever its private half is: in this process, an agent, a module of its own.
+
+    ``SigningKey`` holds it in memory.  An adapter of :mod:`ledger.ports`; it stands here because what signs does.
+    """
+
+    @property
+    def public(self) -> bytes:
+        """The 32-byte public key, which ``check_public`` accepts; constant for the life of the adapter."""
+
+    @property
+    def did(self) -> str:
+        """The same key as a did:key."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Returns the 64-byte signature over `message` (pure Ed25519, so the same each time); from any thread.
+
+        Raises:
+            BackendError: ``signer``: who holds the key does not sign now; asking again may help.
+        """
 
 
 class SigningKey:

@@ -15,7 +15,7 @@ from typing import Final
 
 from ledger.encoding import b64_decode, b64_encode, sha256
 from ledger.errors import MalformedError, VerificationError, shown
-from ledger.keys import SigningKey, check_public, verify_signature
+from ledger.keys import Signer, check_public, verify_signature
 
 MAX_NOTE_BYTES: Final = 64 * 1024
 MAX_SIGNATURES: Final = 32
@@ -130,13 +130,13 @@ def format_signatures(signatures: Iterable[Signature]) -> str:
     return "".join(f"{_PREFIX}{s.name} {b64_encode(s.key_id + s.raw)}\n" for s in signatures)
 
 
-def sign_note(text: str, name: str, key: SigningKey) -> Signature:
+def sign_note(text: str, name: str, key: Signer) -> Signature:
     """Returns `key`'s signature (kind 1) over `text`, which ends with a newline."""
     verifier = VerifierKey(name, ED25519, key.public)
     return Signature(name, verifier.key_id, key.sign(text.encode()))
 
 
-def cosign_note(text: str, name: str, key: SigningKey, at: int) -> Signature:
+def cosign_note(text: str, name: str, key: Signer, at: int) -> Signature:
     """Returns a witness's cosignature (kind 4) made `at` UTC seconds."""
     verifier = VerifierKey(name, COSIGNATURE, key.public)
     return Signature(name, verifier.key_id, at.to_bytes(8, "big") + key.sign(_cosigned(text, at)))
@@ -164,6 +164,15 @@ def verify_note(note: Note, key: VerifierKey) -> int | None:
         raise VerificationError(f"not signed by {key.name}", code="checkpoint")
     times = [_verify_line(note.text, key, line.raw) for line in lines]
     return max(times) if key.kind == COSIGNATURE else None
+
+
+def is_signed(note: Note, key: VerifierKey) -> bool:
+    """Returns whether `key` signed the note: it has a line of that key, and no false one."""
+    try:
+        verify_note(note, key)
+    except VerificationError:
+        return False
+    return True
 
 
 def _verify_line(text: str, key: VerifierKey, raw: bytes) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from ledger.canonical import Object
+from ledger.keys import Signer as Signer  # it signs notes and statements, which ports build on
 from ledger.manifests import Entry
 from ledger.note import Signature
 from ledger.policy import Policy

@@ -30,7 +30,7 @@ from ledger.canonical import (
 from ledger.checkpoint import check_origin
 from ledger.encoding import b64url_decode, b64url_encode, digest_decode, digest_encode, hex_decode, time_decode
 from ledger.errors import MalformedError, VerificationError, shown
-from ledger.keys import SIGNATURE_BYTES, SigningKey, did_decode, pae, verify_signature
+from ledger.keys import SIGNATURE_BYTES, Signer, did_decode, pae, verify_signature
 from ledger.note import parse_vkey
 
 PAYLOAD_TYPE: Final = "application/vnd.trainmark.statement.v1+json"
@@ -448,7 +448,7 @@ def possession_payload(by: str, key: str) -> bytes:
 
 
 def sign_statement(
-    kind: str, by: str, key: SigningKey, log: str | None, body: Object, known_block: Object | None = None
+    kind: str, by: str, key: Signer, log: str | None, body: Object, known_block: Object | None = None
 ) -> Statement:
     """Makes a statement of `by`, signed by `key`, and reads it back.
 
@@ -468,7 +468,7 @@ def sign_statement(
     return parse_statement(canonical({**fields, "sig": b64url_encode(sig)}))
 
 
-def key_add_body(by: str, new: SigningKey, *, recovery: bool) -> Object:
+def key_add_body(by: str, new: Signer, *, recovery: bool) -> Object:
     """Makes the body that adds `new` to the keys of `by`, with its possession proof."""
     possession = new.sign(pae(POSSESSION_TYPE, possession_payload(by, new.did)))
     return {"op": "add", "key": new.did, "possession": b64url_encode(possession), "recovery": recovery}

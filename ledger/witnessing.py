@@ -36,10 +36,10 @@ from ledger.note import (
     Signature,
     VerifierKey,
     format_note,
+    is_signed,
     names_key,
     parse_note,
     parse_signatures,
-    verify_note,
 )
 
 PATH: Final = "/add-checkpoint"
@@ -133,18 +133,10 @@ def true_cosignatures(text: str, lines: Iterable[Signature], keys: Iterable[Veri
     found = []
     for key in keys:
         for line in lines:
-            if names_key(line, key) and _is_true(Note(text, (line,)), key):
+            if names_key(line, key) and is_signed(Note(text, (line,)), key):
                 found.append(line)
                 break
     return tuple(found)
-
-
-def _is_true(note: Note, key: VerifierKey) -> bool:
-    try:
-        verify_note(note, key)
-    except VerificationError:
-        return False
-    return True
 
 
 def add_cosignatures(note: bytes, cosignatures: Iterable[Signature]) -> bytes:
@@ -169,7 +161,7 @@ def read_checkpoint(request: AddCheckpoint, logs: Sequence[VerifierKey]) -> tupl
     keys = [key for key in logs if key.name == origin]
     if not keys:
         raise NotFoundError(f"no log {shown(origin)} is followed here", code="unknown-log", field="checkpoint.origin")
-    if not any(_is_true(note, key) for key in keys):
+    if not any(is_signed(note, key) for key in keys):
         raise RefusedError(f"no known key of {origin} signed it", code="not-signed", field="checkpoint")
     if request.old > size:
         raise MalformedError(f"the old size {request.old} is beyond the checkpoint's {size}", field="body.old")

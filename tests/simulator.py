@@ -20,7 +20,7 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.encoding import b64url_encode, digest_encode, sha256, time_encode
 from ledger.errors import MalformedError, VerificationError
 from ledger.evidence import CarriedAnchor, CarriedLeaf
-from ledger.keys import SigningKey
+from ledger.keys import Signer, SigningKey
 from ledger.manifests import Entry, Header, Manifest, entries_root, format_manifest, read_entry, read_header
 from ledger.merkle import Tree, leaf_hash, leaf_hashes
 from ledger.note import ED25519, VerifierKey, format_vkey
@@ -127,7 +127,7 @@ def entry(name: str, **changes: Json) -> Entry:
     return read_entry(entry_fields(name, **changes))
 
 
-def header_fields(creator: SigningKey, terms: Terms, entries: Sequence[Entry], **changes: Json) -> Object:
+def header_fields(creator: Signer, terms: Terms, entries: Sequence[Entry], **changes: Json) -> Object:
     """Returns a header's JSON over `entries`."""
     return {
         "type": "manifest",
@@ -155,7 +155,7 @@ def header_fields(creator: SigningKey, terms: Terms, entries: Sequence[Entry], *
 class Library:
     """A creator's library, ready to be uploaded."""
 
-    creator: SigningKey
+    creator: Signer
     header: Header
     entries: tuple[Entry, ...]
     terms: Terms
@@ -164,7 +164,7 @@ class Library:
     @classmethod
     def of(
         cls,
-        creator: SigningKey,
+        creator: Signer,
         entries: Iterable[Entry],
         license_: tuple[Terms, bytes] | None = None,
         header: Object | None = None,
@@ -176,7 +176,7 @@ class Library:
         return cls(creator, read_header(fields), ordered, terms, text)
 
     def statement(
-        self, *, supersedes: tuple[int, ...] = (), log: str | None = ORIGIN, signer: SigningKey | None = None
+        self, *, supersedes: tuple[int, ...] = (), log: str | None = ORIGIN, signer: Signer | None = None
     ) -> Statement:
         """Returns the creator's statement on this library."""
         body = manifest_body(self.header.digest, supersedes)
@@ -192,7 +192,7 @@ class Library:
         return Claim(self.header, self.entries[entry_index], entry_index, tuple(path), self.terms, leaf)
 
 
-def library(name: str, creator: SigningKey, count: int = 3, **changes: Json) -> Library:
+def library(name: str, creator: Signer, count: int = 3, **changes: Json) -> Library:
     """Returns a library of `count` files named after `name`, each library a dataset of its own."""
     own = sha256(f"dataset {name}".encode()).hex()
     uuid = f"urn:uuid:{own[:8]}-{own[8:12]}-4{own[13:16]}-8{own[17:20]}-{own[20:32]}"
@@ -287,9 +287,7 @@ class World:
         manifest = library.file(library.statement(supersedes=supersedes))
         return self.registry.publish(manifest, library.terms.data, library.text, library.creator.did)
 
-    def speak(
-        self, by: SigningKey, kind: str, body: Object, *, signer: SigningKey | None = None, log: str = ORIGIN
-    ) -> Logged:
+    def speak(self, by: Signer, kind: str, body: Object, *, signer: Signer | None = None, log: str = ORIGIN) -> Logged:
         """Has a party make a statement."""
         statement = sign_statement(kind, by.did, signer or by, log, body)
         return self.registry.speak(statement.data, by.did)
@@ -387,7 +385,7 @@ class HandMadeLog:
         """The tree over all leaves."""
         return Tree(leaf_hash(leaf.data) for leaf in self.leaves)
 
-    def note(self, *signers: SigningKey) -> bytes:
+    def note(self, *signers: Signer) -> bytes:
         """Returns the checkpoint over all leaves, signed by the log (or by others)."""
         tree = self.tree
         checkpoint = Checkpoint(self.identity.origin, len(tree), tree.root())

@@ -41,7 +41,7 @@ from ledger.errors import (
 from ledger.files import shown_path
 from ledger.fork import make_fork, verify_fork
 from ledger.merkle import NodeOf, root_at
-from ledger.note import parse_note
+from ledger.note import parse_note, parse_vkey
 from ledger.policy import NO_QUORUM, verify_checkpoint
 from ledger.state import Fold
 from ledger.statements import Statement
@@ -165,6 +165,7 @@ class _Audit:
         for watched, states in self.watch.states(self.fold):
             watched.after = states
         void = tuple((index, reason) for index, reason in self.fold.void.items() if index >= self.since)
+        not_checked += self._new_key()
         if not witnesses:
             not_checked.append("that everybody is shown the same log: no witness signed the checkpoint")
         return Audit(
@@ -178,6 +179,16 @@ class _Audit:
             tuple(self.watch.watched),
             tuple(not_checked),
         )
+
+    def _new_key(self) -> list[str]:
+        """Returns the log key that the log's last policy names, where the trust file does not: the key that it names
+        signed the checkpoint too, and will not for ever."""
+        if not self.fold.policies:
+            return []
+        index, policy = self.fold.policies[-1]
+        if parse_vkey(policy.log_key) in self.trust.policy.logs:
+            return []
+        return [f"checkpoints by the log's new key {policy.log_key}, named at leaf {index}: the trust file does not"]
 
     def _check_whole(self, checkpoint: Checkpoint) -> None:
         root = self.frontier.root()

@@ -1,9 +1,12 @@
-"""``trainmark keys list|add|revoke``: the keys of a creator, or those with which a registry signs its statements.
+"""``trainmark keys list|add|revoke|rotate``: the keys of a creator, or of a registry.
 
 Which key counts is decided by the log of each registry (docs/format.md, section 1), so each command asks one.  A key is
 made here, encrypted, and logged with the proof that it agrees; a key file that the log does not know yet is used before
 another one is made, so a run that was cut off is finished by the next one, and a key of one registry can be added at
 another.  No key file is ever deleted or replaced.
+
+``rotate`` is about the keys with which a registry signs checkpoints and tokens.  They are named by the policy in its
+log, which only the registry itself writes: so it works on the folder of one that does not run.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from ledger.cli.asking import answered_by
 from ledger.cli.creating import home_option, new_passphrase, open_key, open_key_of, profile_in, signing_key
 from ledger.cli.output import emit, json_option
 from ledger.cli.publishing import to_option
+from ledger.cli.serving import need_packages, serve_settings
 from ledger.errors import ConflictError, MalformedError, NotFoundError, RefusedError, shown
 from ledger.files import shown_path
 from ledger.keys import DID_PREFIX, SigningKey, did_decode
@@ -350,3 +354,28 @@ def _check_last(known: Iterable[PartyKey], key: str) -> None:
     click.echo("This is your last key in this log: without it nobody can sign for you there, ever again.", err=True)
     with answered_by("--yes"):
         click.confirm("Revoke it?", abort=True, err=True)
+
+
+@keys.command("rotate")
+@click.argument("which", type=click.Choice(["log", "token"]))
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The registry's folder; default: as for serve.")
+@json_option
+def rotate(which: str, data_dir: Path | None, as_json: bool) -> None:
+    """Replace the log key or the token key of a registry that does not run: make another, log it, sign with it.
+
+    A run that was cut off is finished by the next one, or by the next start of the registry.
+    """
+    need_packages()
+    from api.composition import open_registry
+    from api.composition import rotate as make_key
+
+    settings = serve_settings({} if data_dir is None else {"data_dir": data_dir})
+    path = make_key(settings, which)
+    with open_registry(settings) as running:
+        registry = running.writer.registry
+        log, token, size = registry.log.vkey, registry.token_key.did, registry.log.head.size
+    new = log if which == "log" else token
+    lines = [f"the {which} key is {new}, by the policy at leaf {size - 1}; {path}"]
+    if which == "log":
+        lines.append("The old one signs beside it until you take its file away; tell witnesses and verifiers first.")
+    emit(as_json, {"which": which, "key": new, "size": size, "file": str(path)}, lines)

@@ -106,9 +106,7 @@ class Grants:
 
     def _sign(self, request: GrantRequest, token: AttributionToken) -> SdJwt:
         salts = [self.registry.entropy(16) for given in (request.licensee, request.price) if given is not None]
-        return issue(
-            token, self.registry.identity.token_key, licensee=request.licensee, price=request.price, salts=salts
-        )
+        return issue(token, self.registry.token_key, licensee=request.licensee, price=request.price, salts=salts)
 
     def _record(self, leaf: int, subject: str) -> ManifestRecord:
         record, state = self.registry.manifest(leaf)
@@ -207,7 +205,7 @@ class Grants:
             leaf = self.registry.log.append(self.registry.sign("status", body)).index
             if logged is not None and all(other.digest != logged[1].digest for _, other in statuses.values()):
                 self.registry.blobs.delete(logged[1].digest)
-        signed = sign_status_list(uri, pack_status(array), self.registry.clock(), self.registry.identity.token_key)
+        signed = sign_status_list(uri, pack_status(array), self.registry.clock(), self.registry.token_key)
         return leaf, signed
 
     def set_status(self, token: bytes, value: int, subject: str) -> None:

@@ -35,14 +35,14 @@ from ledger.errors import (
     NotFoundError,
     RefusedError,
     TrainmarkError,
-    VerificationError,
 )
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.merkle import EMPTY_ROOT, leaf_hashes, root
-from ledger.note import ED25519, Signature, VerifierKey, format_vkey, names_key, parse_note, verify_note
+from ledger.note import ED25519, Note, Signature, VerifierKey, format_vkey, is_signed, names_key, parse_note
 from ledger.policy import verify_checkpoint
 from ledger.ports import Cosigners, EntryStore, Head, TileStore
 from ledger.registry.public import PublicLog, disagreement, fold_leaf, verified
+from ledger.registry.rotation import checkpoint_signers, log_keys, to_sign
 from ledger.sequencer import append, load_edge
 from ledger.state import Fold
 from ledger.statements import Statement, UnknownBody, parse_statement, verify_statement
@@ -112,6 +112,7 @@ class _Pending:
 class Log(PublicLog):
     """An append-only log named `origin`; one instance writes, from one thread of its own.
 
+    `further` are log keys made after `key`, the oldest first; :mod:`ledger.registry.rotation` says which of all signs.
     With `cosigners` no checkpoint is published that lacks what their policy asks for; a statement waits for it up to
     about `quorum_seconds`.  `observer` is told of each publication, in the writer's thread.
 
@@ -122,15 +123,16 @@ class Log(PublicLog):
     def __init__(
         self,
         origin: str,
-        key: SigningKey,
+        key: Signer,
         entries: EntryStore,
         tiles: TileStore,
         cosigners: Cosigners | None = None,
         quorum_seconds: float = QUORUM_SECONDS,
+        further: Sequence[Signer] = (),
     ) -> None:
         super().__init__(origin, entries, tiles)
         self.observer: Callable[[Batch], None] | None = None
-        self._key = key
+        self._keys = (key, *further)
         self._cosigners = cosigners
         self._quorum_seconds = quorum_seconds
         self._lacking: BackendError | None = None
@@ -149,8 +151,17 @@ class Log(PublicLog):
 
     @property
     def vkey(self) -> str:
-        """The log's public key, as a C2SP vkey."""
-        return format_vkey(VerifierKey(self.origin, ED25519, self._key.public))
+        """The log's public key, as a C2SP vkey: that of the policy that is logged, or is to be logged next.
+
+        Raises:
+            RefusedError: ``keys-incomplete``: the private half of none of the two is here.
+        """
+        with self.fold_lock:
+            named = log_keys(policy for _, policy in self.fold.policies)
+        return format_vkey(self._verifier(to_sign(self._keys, named, "log")))
+
+    def _verifier(self, key: Signer) -> VerifierKey:
+        return VerifierKey(self.origin, ED25519, key.public)
 
     @property
     def waiting(self) -> int:
@@ -208,15 +219,12 @@ class Log(PublicLog):
         if published is None:
             return self._empty_head()
         checkpoint, note = parse_checkpoint(published)
-        try:
-            verify_note(note, VerifierKey(self.origin, ED25519, self._key.public))
-        except VerificationError as e:
-            raise disagreement(f"the published checkpoint is not signed by {self.vkey}") from e
+        self._check_own(note, "the published checkpoint")
         return Head(checkpoint.size, checkpoint.root, published)
 
     def _empty_head(self) -> Head:
         empty = Checkpoint(self.origin, 0, EMPTY_ROOT)
-        return Head(0, empty.root, sign_checkpoint(empty, self._key))
+        return Head(0, empty.root, sign_checkpoint(empty, *checkpoint_signers(self._keys, [])))
 
     def _check_signed(self, head: Head) -> None:
         checkpoint, note = parse_checkpoint(head.note)
@@ -225,11 +233,14 @@ class Log(PublicLog):
                 f"the database's checkpoint is of {checkpoint.origin} at {checkpoint.size} leaves, expected "
                 f"{self.origin} at {head.size}: another database, another log key, or another origin setting"
             )
-        try:
-            verify_note(note, VerifierKey(self.origin, ED25519, self._key.public))
-        except VerificationError as e:
+        self._check_own(note, "the database's checkpoint")
+
+    def _check_own(self, note: Note, what: str) -> None:
+        """Checks that one of the log's keys at hand signed the note: while its key changes, two did."""
+        own = [self._verifier(key) for key in self._keys]
+        if not any(is_signed(note, key) for key in own):
             signers = ", ".join(f"{s.name}+{s.key_id.hex()}" for s in note.signatures)
-            raise disagreement(f"the database's checkpoint is signed by {signers}, the key is {self.vkey}") from e
+            raise disagreement(f"{what} is signed by {signers}, the key is {' or '.join(map(format_vkey, own))}")
 
     def _check_leaves(self, head: Head, published: bytes | None) -> None:
         """Checks that the database's leaves lead to its head, and on the way there to the published checkpoint."""
@@ -412,7 +423,8 @@ class Log(PublicLog):
         old, leaves = self._edge.size, [statement.data for statement in statements]
         edge, tiles = append(self._edge, leaves)
         checkpoint = Checkpoint(self.origin, edge.size, edge.root)
-        head = Head(edge.size, edge.root, sign_checkpoint(checkpoint, self._key))
+        named = log_keys(policy for _, policy in self._ahead.policies)
+        head = Head(edge.size, edge.root, sign_checkpoint(checkpoint, *checkpoint_signers(self._keys, named)))
         if self._stopped_by is not None:  # stopped meanwhile: nothing of this batch is there yet
             raise BackendError(self._stopped_by, code="log-stopped")
         self._entries.commit(old, head, leaves, tiles)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ledger.canonical import Object
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError, RefusedError, TrainmarkError
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.manifests import Header, parse_manifest
 from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
@@ -27,6 +27,7 @@ from ledger.registry.listing import RULES_DIGEST, Decision
 from ledger.registry.log import QUORUM_SECONDS, Answer, Log, Logged, void_error
 from ledger.registry.reading import Reading
 from ledger.registry.reviews import Reviews
+from ledger.registry.rotation import to_sign, token_keys
 from ledger.registry.speaking import Speaking
 from ledger.registry.turns import Turns
 from ledger.statements import (
@@ -45,11 +46,15 @@ class Identity:
     origin: str
     issuer: str
     did: str
-    key: SigningKey
-    log_key: SigningKey
-    token_key: SigningKey
-    further: tuple[SigningKey, ...] = ()
+    key: Signer
+    log_key: Signer
+    token_key: Signer
+    further: tuple[Signer, ...] = ()
     """More statement keys, the oldest first: the newest that counts in the log signs."""
+    further_log: tuple[Signer, ...] = ()
+    """Log keys made after `log_key`, the oldest first; :mod:`ledger.registry.rotation` says which signs."""
+    further_token: tuple[Signer, ...] = ()
+    """Token keys made after `token_key`, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,9 @@ class Registry(Reading):
         cosigners: Cosigners | None = None,
         quorum_seconds: float = QUORUM_SECONDS,
     ) -> None:
-        self.log = Log(identity.origin, identity.log_key, entries, tiles, cosigners, quorum_seconds)
+        self.log = Log(
+            identity.origin, identity.log_key, entries, tiles, cosigners, quorum_seconds, identity.further_log
+        )
         super().__init__(self.log, tiles, catalog, clock)
         self.identity = identity
         self.blobs = blobs
@@ -97,8 +104,9 @@ class Registry(Reading):
 
     def _open(self) -> None:
         """Begins the log with the policy, or checks that the log is this registry's; then finishes what was cut off."""
+        policy = self.policy_body()  # refuses a log without its keys before anything is written
         if self.log.head.size == 0:
-            self.log.append(self.sign("policy", self.policy_body()))
+            self.log.append(self.sign("policy", policy))
         if self.log.fold.registry != self.identity.did:
             raise ConflictError(
                 f"the log is run by {self.log.fold.registry}, the keys are of {self.identity.did}",
@@ -107,14 +115,29 @@ class Registry(Reading):
         self.reconcile()
 
     def policy_body(self) -> Object:
-        """Returns the body of this registry's policy statement."""
+        """Returns the body of this registry's policy statement.
+
+        Raises:
+            RefusedError: ``keys-incomplete``: a log or token key that must sign is not here.
+        """
         return {
             "origin": self.identity.origin,
             "log_key": self.log.vkey,
             "issuer": self.identity.issuer,
-            "token_keys": [self.identity.token_key.did],
+            "token_keys": [self.token_key.did],
             "rules": digest_encode(RULES_DIGEST),
         }
+
+    @property
+    def token_key(self) -> Signer:
+        """The key that signs tokens and status lists.
+
+        Raises:
+            RefusedError: ``keys-incomplete``: it is not here.
+        """
+        with self.log.fold_lock:
+            named = token_keys(policy for _, policy in self.log.fold.policies)
+        return to_sign((self.identity.token_key, *self.identity.further_token), named, "token")
 
     def sign(self, kind: str, body: Object) -> Statement:
         """Makes a statement of the registry for its own log, with the newest of its keys that counts there.
@@ -131,7 +154,7 @@ class Registry(Reading):
             )
         return sign_statement(kind, self.identity.did, key, self.identity.origin, body)
 
-    def _statement_key(self) -> SigningKey | None:
+    def _statement_key(self) -> Signer | None:
         identity = self.identity
         with self.log.fold_lock:
             fold = self.log.fold

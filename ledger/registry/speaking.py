@@ -23,7 +23,6 @@ from ledger.statements import (
     KeyAddBody,
     KeyRevokeBody,
     ManifestBody,
-    PolicyBody,
     RecordBody,
     ReviewBody,
     Statement,
@@ -35,7 +34,8 @@ from ledger.statements import (
 from ledger.terms import Terms
 
 CREATORS_SAY: Final = (KeyAddBody, KeyRevokeBody, ManifestBody, WithdrawBody, DisputeBody, TrainingBody, RecordBody)
-REGISTRY_SAYS: Final = (KeyAddBody, KeyRevokeBody, ReviewBody, DisputeBody, IdentityBody, PolicyBody, RecordBody)
+REGISTRY_SAYS: Final = (KeyAddBody, KeyRevokeBody, ReviewBody, DisputeBody, IdentityBody, RecordBody)
+"""What may be said over HTTP.  A policy is logged at a start alone: whoever stole a statement key names no log key."""
 DAY: Final = 86_400
 MAX_KEYS: Final = 64
 MAX_RECOVERED_KEYS: Final = 128

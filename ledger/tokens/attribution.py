@@ -20,9 +20,10 @@ from ledger import text
 from ledger.canonical import Json, Object, as_choice, as_int, as_line, as_list, as_object, as_text, canonical, parse
 from ledger.encoding import b64url_decode, b64url_encode, sha256, time_encode
 from ledger.errors import MalformedError, VerificationError, shown
+from ledger.keys import Signer
 from ledger.statements import PolicyBody
 from ledger.tokens.claims import MAX_DISCLOSURES, AttributionToken, claims_value, read_claims
-from ledger.tokens.jwt import CLOCK_SKEW, Jwt, Signer, keys_by_thumbprint, parse_jwt, sign_jwt, verify_jwt
+from ledger.tokens.jwt import CLOCK_SKEW, Jwt, keys_by_thumbprint, parse_jwt, sign_jwt, verify_jwt
 
 TOKEN_TYPE: Final = "dc+sd-jwt"
 DISCLOSURES: Final = ("licensee", "price")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from ledger import text
 from ledger.canonical import Object, as_constant, as_object, as_text, canonical, parse
 from ledger.encoding import b64url_decode, b64url_encode
 from ledger.errors import MalformedError, VerificationError, shown
-from ledger.keys import SIGNATURE_BYTES, did_decode, thumbprint, verify_signature
+from ledger.keys import SIGNATURE_BYTES, Signer, did_decode, thumbprint, verify_signature
 
 ALGORITHM: Final = "Ed25519"
 MAX_PAYLOAD_BYTES: Final = 512 * 1024
@@ -25,15 +25,6 @@ MAX_HEADER_BYTES: Final = 256
 MAX_JWT_CHARS: Final = (MAX_PAYLOAD_BYTES + MAX_HEADER_BYTES + SIGNATURE_BYTES) * 4 // 3 + 8
 CLOCK_SKEW: Final = 60
 """Seconds by which another machine's clock may be ahead: how far in the future an ``iat`` may lie."""
-
-
-class Signer(Protocol):
-    """An Ed25519 key that signs; :class:`ledger.keys.SigningKey` is one."""
-
-    @property
-    def public(self) -> bytes: ...
-
-    def sign(self, message: bytes) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)

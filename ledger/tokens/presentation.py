@@ -15,9 +15,9 @@ from ledger import text
 from ledger.canonical import Object, as_int, as_object, as_text
 from ledger.encoding import HASH_BYTES, MAX_TIME, b64url_decode, b64url_encode, sha256
 from ledger.errors import MalformedError, VerificationError, shown
-from ledger.keys import verify_signature
+from ledger.keys import Signer, verify_signature
 from ledger.tokens.attribution import SdJwt, TokenIssuer, parse_token, verify_token
-from ledger.tokens.jwt import CLOCK_SKEW, Jwt, Signer, parse_jwt, sign_jwt
+from ledger.tokens.jwt import CLOCK_SKEW, Jwt, parse_jwt, sign_jwt
 
 BINDING_TYPE: Final = "kb+jwt"
 PRESENTATION_SECONDS: Final = 300

@@ -17,7 +17,8 @@ from ledger import text
 from ledger.canonical import Object, as_constant, as_int, as_object, as_text
 from ledger.encoding import MAX_TIME, b64url_decode, b64url_encode, sha256
 from ledger.errors import MalformedError, VerificationError, shown
-from ledger.tokens.jwt import CLOCK_SKEW, Jwt, Signer, parse_jwt, sign_jwt, verify_jwt
+from ledger.keys import Signer
+from ledger.tokens.jwt import CLOCK_SKEW, Jwt, parse_jwt, sign_jwt, verify_jwt
 
 STATUS_TYPE: Final = "statuslist+jwt"
 STATUS_BITS: Final = 2

@@ -25,7 +25,7 @@ from ledger.errors import (
     VerificationError,
 )
 from ledger.files import locked
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.note import COSIGNATURE, VerifierKey, cosign_note, format_signatures, format_vkey
 from ledger.ports import Clock
 from ledger.witness.state import STATE_FILE, WitnessState
@@ -73,9 +73,7 @@ class Answer:
 class Witness:
     """The witness `name`, which follows `logs`: of each key the log of that name."""
 
-    def __init__(
-        self, name: str, key: SigningKey, logs: Sequence[VerifierKey], state: WitnessState, clock: Clock
-    ) -> None:
+    def __init__(self, name: str, key: Signer, logs: Sequence[VerifierKey], state: WitnessState, clock: Clock) -> None:
         self.name = name
         self._key = key
         self._logs = tuple(logs)
@@ -117,7 +115,7 @@ class Witness:
 
 @contextmanager
 def open_witness(
-    folder: Path, name: str, logs: Sequence[VerifierKey], clock: Clock, get_key: Callable[[Path], SigningKey]
+    folder: Path, name: str, logs: Sequence[VerifierKey], clock: Clock, get_key: Callable[[Path], Signer]
 ) -> Iterator[Witness]:
     """Opens the witness in `folder`, or makes one; `get_key` reads the key at a path, or makes it
     where there is none.

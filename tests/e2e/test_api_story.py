@@ -18,7 +18,7 @@ from ledger.checkpoint import parse_checkpoint
 from ledger.client import RegistryClient, RegistryPolicy
 from ledger.encoding import b64url_encode, digest_encode, sha256
 from ledger.errors import ConflictError, MalformedError, NotFoundError, RefusedError, VerificationError
-from ledger.keys import SigningKey, thumbprint
+from ledger.keys import Signer, thumbprint
 from ledger.manifests import Manifest
 from ledger.merkle import leaf_hash, leaf_hashes, root, verify_inclusion
 from ledger.note import parse_vkey, verify_note
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def client_of(server: Server, key: SigningKey) -> RegistryClient:
+def client_of(server: Server, key: Signer) -> RegistryClient:
     client = RegistryClient(server.url)
     client.authenticate(key, key.did, SCOPES)
     return client
@@ -400,7 +400,7 @@ def test_a_restart_keeps_everything(tmp_path: Path) -> None:
 # Tokens
 
 
-def grant(leaf: int, holder_key: SigningKey, **changed: Any) -> dict[str, Any]:
+def grant(leaf: int, holder_key: Signer, **changed: Any) -> dict[str, Any]:
     return {
         "manifests": [leaf],
         "files": None,

@@ -15,7 +15,6 @@ import pytest
 
 from api.composition import open_registry
 from api.settings import Settings
-from ledger.canonical import canonical
 from ledger.client import RegistryClient
 from ledger.errors import ConflictError
 from ledger.keys import SigningKey
@@ -385,9 +384,11 @@ def test_another_anchor_key_anchors_from_the_beginning(tmp_path: Path, monkeypat
     with running_server(tmp_path / "registry", port=port) as server:
         one.publish("since", 7)
         assert anchored(server.url, one.size()) != before
-        ok(call(*trust, server.url))
-        old, new = (json.loads(Path(name).read_bytes()) for name in ("old.json", "trust.json"))
-        Path("both.json").write_bytes(canonical({**new, "anchors": old["anchors"] + new["anchors"]}, max_text=1 << 16))
+        Path("both.json").write_bytes(Path("old.json").read_bytes())
+        ok(call(*trust, server.url, "--trust", "both.json"))
+        Path("trust.json").write_bytes(Path("old.json").read_bytes())
+        shown = call("trust", "add", server.url, "--class", "development", "--replace", answers="y\n")
+        assert f"what it verified is refused from now on:\npublisher {before}\n" in ok(shown).out
         for title, file in (("held", "b.proof.json"), ("since", "c.proof.json")):
             prove = ("prove", f"t-{title}/a.png", "-o", file, "--registry", server.url, "--trust", "both.json")
             assert ok(call(*prove, "--json")).value["anchors"] > 0
@@ -397,7 +398,59 @@ def test_another_anchor_key_anchors_from_the_beginning(tmp_path: Path, monkeypat
         assert ok(call("verify", proof, "--trust", "both.json", "--json")).value["verified"] is True
 
 
-def test_another_log_key_is_refused(tmp_path: Path) -> None:
+def test_a_rotated_log_key_and_who_trusts_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles and audits under the old key, under both, and when the old one has been taken away."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRAINMARK_KEY_PASSPHRASE", "the registry's own")
+    settings: dict[str, Any] = {"key_passphrase": "the registry's own"}
+    add, audit = ("trust", "add", "--yes", "--class", "development"), ("log", "audit", "--json")
+
+    def prove(title: str, file: str, trust: str) -> None:
+        ok(call("prove", f"t-{title}/a.png", "-o", file, "--registry", url, "--trust", trust))
+
+    def verified(proof: str, trust: str) -> Any:
+        return call("verify", proof, "--trust", trust)
+
+    with running_server(tmp_path / "registry", **settings) as server:
+        url, port = server.url, server.settings.port
+        one = Creator(url, "lasting")
+        one.publish("before", 1)
+        ok(call(*add, url, "--trust", "old.json"))
+        prove("before", "before.proof.json", "old.json")
+        refused(call("keys", "rotate", "log", "--data-dir", "registry"), 3, "[second-writer]")
+        ok(call(*audit, url, "--trust", "old.json", "--state", "auditor"))
+    rotate = ("keys", "rotate", "log", "--data-dir", "registry", "--json")
+    monkeypatch.setenv("TRAINMARK_PORT", str(port))
+    said = ok(call(*rotate)).value
+    assert b"ENCRYPTED" in Path(said["file"]).read_bytes()
+    with running_server(tmp_path / "registry", port=port, **settings) as server:
+        assert said["key"] == server.registry.log.vkey
+        one.publish("during", 2)
+        prove("during", "during.proof.json", "old.json")
+        found = ok(call(*audit, url, "--trust", "old.json", "--state", "auditor")).value
+        assert [text for text in found["not_checked"] if said["key"] in text]
+        Path("both.json").write_bytes(Path("old.json").read_bytes())
+        shown = ok(call("trust", "add", url, "--trust", "both.json", "--class", "development", answers="y\n")).out
+        assert "that stays beside it, and verifies what is older:\nlog key   " in shown
+        found = ok(call(*audit, url, "--trust", "both.json", "--state", "auditor")).value
+        assert not [text for text in found["not_checked"] if "new key" in text]
+        ok(call(*add, url, "--trust", "new.json"))
+    Path("registry/keys/log.pem").rename("log.pem")
+    with running_server(tmp_path / "registry", port=port, **settings):
+        one.publish("after", 3)
+        refused(call(*audit, url, "--trust", "old.json", "--state", "auditor"), 1, "the log has a new key")
+        ok(call(*audit, url, "--trust", "both.json", "--state", "auditor"))
+        prove("after", "after.proof.json", "new.json")
+        prove("before", "again.proof.json", "new.json")
+    for proof in ("before", "during", "after", "again"):
+        ok(verified(f"{proof}.proof.json", "both.json"))
+    for proof, trust in (("before", "old"), ("during", "old"), ("during", "new"), ("after", "new"), ("again", "new")):
+        ok(verified(f"{proof}.proof.json", f"{trust}.json"))
+    for proof, trust in (("before", "new"), ("after", "old")):
+        refused(verified(f"{proof}.proof.json", f"{trust}.json"), 1, "no trusted key of localhost/")
+
+
+def test_a_log_key_in_the_place_of_another_is_refused(tmp_path: Path) -> None:
     with running_server(tmp_path / "registry", origin="log.example"):
         pass
     new_key(tmp_path / "registry/keys/log.pem", "-algorithm", "ed25519")
@@ -421,7 +474,8 @@ def test_another_token_key_is_a_new_policy_and_earlier_tokens_stay_good(
         ok(call("trust", "add", server.url, "--yes", "--class", "development"))
         port = server.settings.port
         old = server.registry.policy_body()["token_keys"]
-    new_key(tmp_path / "registry/keys/token.pem", "-algorithm", "ed25519")
+    monkeypatch.setenv("TRAINMARK_PORT", str(port))
+    assert [ok(call("keys", "rotate", "token", "--data-dir", "registry", "--json")).value["key"]] != old
     with running_server(tmp_path / "registry", port=port) as server:
         last = [one.body for one in leaves(server.url) if isinstance(one.body, PolicyBody)]
         assert [list(policy.token_keys) for policy in last] == [

@@ -124,6 +124,7 @@ class Story:
 
     def first_half(self, server: Server) -> None:
         registry = server.registry.identity.key
+        assert isinstance(registry, SigningKey)
         self.publish(server, ADA, b"one", b"two")
         self.publish(server, EVE, b"two")  # collides: it waits
         self.say(server, registry, "review", review_body(self.leaves[1], "listed", "public"))
@@ -133,6 +134,7 @@ class Story:
 
     def second_half(self, server: Server) -> None:
         registry = server.registry.identity.key
+        assert isinstance(registry, SigningKey)
         self.publish(server, ADA, b"three")
         erased = self.publish(server, EVE, b"erased")
         self.say(server, registry, "review", review_body(erased, "erased"))
@@ -167,6 +169,7 @@ def answers(server: Server, story: Story) -> dict[str, Any]:
         found["status"] = parse_status_list(http.get("/status/0").text).array
     with RegistryClient(server.url) as client:
         registry = server.registry.identity.key
+        assert isinstance(registry, SigningKey)
         client.authenticate(registry, registry.did, ("statement",))
         found["cases"] = without_time(list(client.cases()))
         found["reviews"] = [without_time(client.review(leaf)) for leaf in story.leaves]

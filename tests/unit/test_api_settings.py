@@ -296,7 +296,7 @@ def test_a_log_without_its_keys_is_not_opened(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("registry", "the log is run by did:key:z6Mk.*, the keys are of did:key:z6Mk"),
-        ("log", "the database's checkpoint is of localhost/"),
+        ("log", "the database's checkpoint is signed by localhost/.*, the key is localhost/"),
     ],
 )
 def test_keys_of_another_registry_are_refused(tmp_path: Path, name: str, message: str) -> None:

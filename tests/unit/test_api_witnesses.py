@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.composition import open_registry
+from api.composition import open_registry, rotate
 from api.settings import Settings
 from ledger.errors import BackendError, MalformedError, NotFoundError
 from ledger.note import parse_note
@@ -44,6 +44,22 @@ def test_the_policy_names_the_log_or_leaves_it_out(tmp_path: Path, with_log: boo
         note = begin(folder, own + policy if with_log else policy)
     assert verify_checkpoint(parse_note(note), parse_policy(own + policy))[1] == ("w0",)
     assert (folder / "log" / "checkpoint").read_bytes() == note
+
+
+def test_a_witness_of_the_old_log_key_cosigns_while_the_key_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    old = vkey_of(folder)
+    rotate(Settings(data_dir=folder), "log")
+    with serving(Witness("w0", [old]).answer) as url:
+        note = begin(folder, f"log {old}\n{W0} {url}\nquorum w0")
+    new = (folder / "log.vkey").read_text().strip()
+    assert new != old
+    for log in (old, new):
+        assert verify_checkpoint(parse_note(note), parse_policy(f"log {log}\n{W0}\nquorum w0"))[1] == ("w0",)
+    (folder / "keys" / "log.pem").unlink()
+    with serving(Witness("w0", [new]).answer) as url:
+        note = begin(folder, f"log {old}\n{W0} {url}\nquorum w0")
+    assert verify_checkpoint(parse_note(note), parse_policy(f"log {new}\n{W0}\nquorum w0"))[1] == ("w0",)
 
 
 def test_a_first_start_needs_the_quorum_too(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError, MalformedError, NotFoundError, TrainmarkError, VerificationError
 from ledger.fork import verify_fork
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.merkle import Tree, leaf_hashes
 from ledger.note import COSIGNATURE, Note, VerifierKey, cosign_note, format_note, format_vkey, parse_note
 from ledger.policy import parse_policy
@@ -40,7 +40,7 @@ EVA, MALLORY = key("eva"), key("mallory")
 RECORD: Object = {"kind": "statement", "refs": [], "evidence": digest_encode(digest("evidence"))}
 
 
-def record(number: int, by: SigningKey = EVA) -> bytes:
+def record(number: int, by: Signer = EVA) -> bytes:
     """Returns a statement without effect, each another one."""
     evidence = digest_encode(digest(f"evidence {number}"))
     return sign_statement("record", by.did, by, ORIGIN, {**RECORD, "evidence": evidence}).data
@@ -56,7 +56,7 @@ def leaves(size: int) -> tuple[bytes, ...]:
     return (*known, *(record(n) for n in range(3, size)))[:size]
 
 
-def note(of: Sequence[bytes], signer: SigningKey = WHO.log_key, origin: str = ORIGIN) -> bytes:
+def note(of: Sequence[bytes], signer: Signer = WHO.log_key, origin: str = ORIGIN) -> bytes:
     """Returns the checkpoint over leaves."""
     return sign_checkpoint(Checkpoint(origin, len(of), Tree(leaf_hashes(of)).root()), signer)
 
@@ -69,7 +69,7 @@ class Case:
     state: Path
     asked: list[Tile] = field(default_factory=list)
 
-    def publish(self, of: Sequence[bytes], signer: SigningKey = WHO.log_key) -> None:
+    def publish(self, of: Sequence[bytes], signer: Signer = WHO.log_key) -> None:
         """Publishes a log, over what lies there."""
         write_log(self.log, of, note(of, signer))
 

@@ -18,7 +18,7 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.cli import main
 from ledger.errors import MalformedError, TrainmarkError, VerificationError
 from ledger.fork import make_fork, parse_fork, verify_fork
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.merkle import EMPTY_ROOT, Tree, leaf_hashes, prefix_path, prefix_roots
 from ledger.note import Note, cosign_note, format_note, parse_note
 from ledger.policy import Policy, parse_policy
@@ -34,7 +34,7 @@ def tree(size: int, *changed: int) -> Tree:
     return Tree(leaf_hashes(b"leaf %d%s" % (n, b", another" if n in changed else b"") for n in range(size)))
 
 
-def note(of: Tree, signer: SigningKey = LOG, origin: str = ORIGIN) -> bytes:
+def note(of: Tree, signer: Signer = LOG, origin: str = ORIGIN) -> bytes:
     """Returns the checkpoint over a tree."""
     return sign_checkpoint(Checkpoint(origin, len(of), of.root()), signer)
 

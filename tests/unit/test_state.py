@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger.canonical import Json, Object
 from ledger.encoding import digest_encode, sha256, time_encode
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.state import Fold
 from ledger.statements import Statement, key_add_body, manifest_body, parse_statement, sign_statement
 from tests.reference import statement as reference
@@ -34,11 +34,11 @@ class Story:
 
     def says(
         self,
-        by: SigningKey,
+        by: Signer,
         kind: str,
         body: Object,
         *,
-        signer: SigningKey | None = None,
+        signer: Signer | None = None,
         log: str | None = ORIGIN,
         void: str | None = None,
     ) -> int:
@@ -55,7 +55,7 @@ class Story:
         assert self.fold.size == index + 1
         return index
 
-    def offers(self, by: SigningKey, name: str = "library", *, supersedes: tuple[int, ...] = (), **how: object) -> int:
+    def offers(self, by: Signer, name: str = "library", *, supersedes: tuple[int, ...] = (), **how: object) -> int:
         """Logs a manifest."""
         body = manifest_body(sha256(name.encode()), supersedes)
         return self.says(by, "manifest", body, **how)  # type: ignore[arg-type]
@@ -64,24 +64,24 @@ class Story:
         """Has the registry review a leaf."""
         return self.says(REGISTRY, "review", review_body(leaf, outcome, visibility))
 
-    def listed(self, by: SigningKey, name: str = "library", *, supersedes: tuple[int, ...] = (), **how: object) -> int:
+    def listed(self, by: Signer, name: str = "library", *, supersedes: tuple[int, ...] = (), **how: object) -> int:
         """Logs a manifest and its listing; returns the manifest's index."""
         leaf = self.offers(by, name, supersedes=supersedes, **how)
         self.reviews(leaf)
         return leaf
 
-    def adds(self, by: SigningKey, new: SigningKey, *, recovery: bool = False, **how: object) -> int:
+    def adds(self, by: Signer, new: Signer, *, recovery: bool = False, **how: object) -> int:
         """Adds a key."""
         return self.says(by, "key", key_add_body(by.did, new, recovery=recovery), **how)  # type: ignore[arg-type]
 
-    def revokes(self, by: SigningKey, old: SigningKey, since: int | None = None, **how: object) -> int:
+    def revokes(self, by: Signer, old: Signer, since: int | None = None, **how: object) -> int:
         """Revokes a key."""
         body: Object = {"op": "revoke", "key": old.did, "since": since}
         return self.says(by, "key", body, **how)  # type: ignore[arg-type]
 
     def disputes(
         self,
-        by: SigningKey,
+        by: Signer,
         op: str,
         leaf: int,
         case: int | None = None,
