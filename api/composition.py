@@ -29,7 +29,7 @@ from anchors.embedded import EmbeddedChain
 from api.anchorer import Anchorer
 from api.following import Following
 from api.forward import ForwardClock
-from api.keys import RegistryKeys, add_key, key_files, open_keys
+from api.keys import RegistryKeys, add_key, key_files, open_keys, setting_of
 from api.settings import EMBEDDED, Settings, check_settings
 from ledger.checkpoint import parse_checkpoint
 from ledger.encoding import sha256
@@ -139,7 +139,7 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         tiles = open_tiles(settings.tiles, folder / "log")
         head = entries.head()
         has_log = head is not None or tiles.read_checkpoint() is not None
-        keys = open_keys(folder / "keys", _passphrase(settings), may_make=not has_log)
+        keys = open_keys(folder / "keys", _passphrase(settings), may_make=not has_log, given=settings.given_keys)
         origin = origin_of(settings, keys.log.public, parse_checkpoint(head.note)[0].origin if head else None)
         own = [VerifierKey(origin, ED25519, key.public) for key in (keys.log, *keys.further_log)]
         witnesses = _witness_policy(settings, *own)
@@ -187,17 +187,22 @@ def rotate(settings: Settings, name: str) -> Path:
 
     Raises:
         NotFoundError: there is no registry.
+        MalformedError: a setting gives the key: another one belongs there.
         RefusedError: settings or keys that must not be used.
         ConflictError: ``second-writer``: the registry runs.
         BackendError: a file or the database cannot be used.
     """
     check_settings(settings)
+    if name in settings.given_keys:
+        raise MalformedError(
+            f"gives the {name} key: put another one behind it there, in PEM, and start", field=setting_of(name)
+        )
     folder = settings.data_dir / "keys"
     if not folder.exists():  # opening would make one
         raise NotFoundError(f"there is no registry in {shown_path(settings.data_dir)}: no keys", field="--data-dir")
     with open_database(settings) as (_, entries):
         head = entries.head()
-        keys = open_keys(folder, _passphrase(settings), may_make=False)
+        keys = open_keys(folder, _passphrase(settings), may_make=False, given=settings.given_keys)
         policies = [policy for _, policy in Fold(entries.leaves(0, head.size if head else 0)).policies]
         if name == "log":
             held, named = (keys.log, *keys.further_log), log_keys(policies)

@@ -1,4 +1,4 @@
-"""A registry's own keys: one PKCS#8 PEM file each in ``<data_dir>/keys``, readable by its owner only.
+"""A registry's own keys: one PKCS#8 PEM file each in ``<data_dir>/keys``, readable by its owner only, or a setting.
 
 Made at the first start, never replaced: a lost or changed key is a matter for a person, since a log without its keys
 cannot go on and new keys would be another registry's.  Encrypted where there is a passphrase.  ``registry`` signs
@@ -6,13 +6,19 @@ statements, ``log`` checkpoints and ``token`` tokens (Ed25519); ``anchor`` signs
 lie beside the first one as ``<name>-<number>.<key>.pem``: statement keys, which ``trainmark keys add --key`` makes, log
 and token keys, which ``trainmark keys rotate`` makes.  Which of them signs, the log says.  A log or token key that was
 replaced may be taken away.
+
+A key that is given by a setting (``TRAINMARK_LOG_KEY`` …), as PEM or as the path of a file with it, is in that place
+alone: nothing of its name in the folder is read or made.  Several, one after the other, are the oldest first.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -30,8 +36,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ledger.errors import BackendError, RefusedError
-from ledger.files import shown_path
+from ledger.errors import BackendError, MalformedError, RefusedError
+from ledger.files import read_file, shown_path
 from ledger.keys import Signer, SigningKey, did_encode
 from ledger.library.creator import Keyring
 
@@ -39,6 +45,8 @@ KEY_NAMES = ("registry", "log", "token", "anchor")
 ROTATED = ("log", "token")
 """Keys that a policy of the log replaces."""
 MAX_PEM_BYTES = 16 * 1024
+
+_PEM = re.compile(r"-----BEGIN [A-Z ]+-----[^-]+-----END [A-Z ]+-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +66,10 @@ class RegistryKeys:
         return f"RegistryKeys({self.registry.did})"
 
 
-def open_keys(folder: Path, passphrase: bytes | None, *, may_make: bool = True) -> RegistryKeys:
-    """Reads the keys in `folder`; at the first start makes them.
+def open_keys(
+    folder: Path, passphrase: bytes | None, *, may_make: bool = True, given: Mapping[str, str] = MappingProxyType({})
+) -> RegistryKeys:
+    """Reads the keys in `folder`, but for those `given` by their names; at the first start makes them.
 
     Nothing is made unless it `may_make` keys, which is so while there is no log yet.  The file ``complete`` says that
     all were made once: from then on a missing key is an error, before it a cut-off start is finished.
@@ -67,10 +77,12 @@ def open_keys(folder: Path, passphrase: bytes | None, *, may_make: bool = True) 
     Raises:
         RefusedError: ``keys-incomplete`` one is missing; ``passphrase`` a wrong or missing one, or one
             given for keys that are not encrypted.
+        MalformedError: what is given is no PEM, and not the path of one.
         BackendError: a file cannot be read or written, or is no such key.
     """
+    loaded = {name: _read_given(name, value, passphrase) for name, value in given.items()}
     try:
-        files = {name: folder / f"{name}.pem" for name in KEY_NAMES}
+        files = {name: folder / f"{name}.pem" for name in KEY_NAMES if name not in given}
         missing = [
             name
             for name, file in files.items()
@@ -86,14 +98,30 @@ def open_keys(folder: Path, passphrase: bytes | None, *, may_make: bool = True) 
             for name in missing:
                 _write(files[name], _make(name, passphrase))
             _write(folder / "complete", b"")
-        anchor = _anchor_key(_load(files["anchor"], passphrase))
-        registry, log, token = (
-            [_signing_key(_load(path, passphrase), path.stem) for path in key_files(folder, name)]
-            for name in ("registry", "log", "token")
-        )
+        for name in files:
+            paths = [files[name]] if name == "anchor" else key_files(folder, name)
+            loaded[name] = [(path.name, _load(path, passphrase)) for path in paths]
     except OSError as e:
         raise BackendError(f"the keys in {folder} cannot be used: {e.strerror}", code="keys") from e
+    anchor = _anchor_key(*loaded["anchor"][-1])
+    registry, log, token = ([_signing_key(*one) for one in loaded[name]] for name in ("registry", "log", "token"))
     return RegistryKeys(registry[0], log[0], token[0], anchor, tuple(registry[1:]), tuple(log[1:]), tuple(token[1:]))
+
+
+def setting_of(name: str) -> str:
+    """Returns the setting that gives a key."""
+    return f"TRAINMARK_{name.upper()}_KEY"
+
+
+def _read_given(name: str, value: str, passphrase: bytes | None) -> list[tuple[str, object]]:
+    """Returns the keys that a setting gives, with what messages call them; never shows what it holds."""
+    field = setting_of(name)
+    if os.path.isfile(value):  # else not named: it may be a key in another spelling
+        value = read_file(Path(value), MAX_PEM_BYTES, field).decode("ascii", "replace")
+    blocks = _PEM.findall(value)
+    if not blocks:
+        raise MalformedError("holds no private key in PEM, and is not the path of a file that does", field=field)
+    return [(field, _decode(b.encode(), passphrase if "ENCRYPTED" in b else None, field)) for b in blocks]
 
 
 def key_files(folder: Path, name: str) -> list[Path]:
@@ -153,25 +181,28 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _load(path: Path, passphrase: bytes | None) -> object:
-    data = path.read_bytes()[:MAX_PEM_BYTES]
+    return _decode(path.read_bytes()[:MAX_PEM_BYTES], passphrase, path.name)
+
+
+def _decode(data: bytes, passphrase: bytes | None, name: str) -> object:
     try:
         return load_pem_private_key(data, passphrase)
     except TypeError as e:  # encrypted without passphrase, or the other way round
         wrong = "is not encrypted, but a passphrase is set" if passphrase else "is encrypted: set the passphrase"
-        raise RefusedError(f"{path.name} {wrong}", code="passphrase", field="TRAINMARK_KEY_PASSPHRASE") from e
+        raise RefusedError(f"{name} {wrong}", code="passphrase", field="TRAINMARK_KEY_PASSPHRASE") from e
     except (ValueError, UnsupportedAlgorithm) as e:
         raise RefusedError(
-            f"{path.name} cannot be decrypted, or is no key file", code="passphrase", field="TRAINMARK_KEY_PASSPHRASE"
+            f"{name} cannot be decrypted, or is no key file", code="passphrase", field="TRAINMARK_KEY_PASSPHRASE"
         ) from e
 
 
-def _signing_key(key: object, name: str) -> SigningKey:
+def _signing_key(name: str, key: object) -> SigningKey:
     if not isinstance(key, Ed25519PrivateKey):
-        raise BackendError(f"{name}.pem is no Ed25519 key", code="keys")
+        raise BackendError(f"{name} is no Ed25519 key", code="keys")
     return SigningKey(key.private_bytes_raw())
 
 
-def _anchor_key(key: object) -> bytes:
+def _anchor_key(name: str, key: object) -> bytes:
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256K1):
-        raise BackendError("anchor.pem is no secp256k1 key", code="keys")
+        raise BackendError(f"{name} is no secp256k1 key", code="keys")
     return key.private_numbers().private_value.to_bytes(32, "big")

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     )
     dev: bool = Field(default=False, description="Allow the embedded chain and unencrypted keys for a public registry.")
     key_passphrase: SecretStr | None = Field(default=None, description="Encrypts the keys in <data_dir>/keys.")
+    registry_key: SecretStr | None = Field(default=None, description="Statement keys: PEM, or the path of a file.")
+    log_key: SecretStr | None = Field(default=None, description="Log keys: PEM, or the path of a file.")
+    token_key: SecretStr | None = Field(default=None, description="Token keys: PEM, or the path of a file.")
+    anchor_key: SecretStr | None = Field(default=None, description="Anchor key: PEM, or the path of a file.")
 
     chain: str = Field(default=EMBEDDED, description="`embedded`, or the URL of a node's JSON-RPC.")
     contract: str | None = Field(default=None, description="Address of the anchor contract on that chain.")
@@ -118,6 +122,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def given_keys(self) -> dict[str, str]:
+        """The keys that are not in the data folder, by their names."""
+        keys = {"registry": self.registry_key, "log": self.log_key, "token": self.token_key, "anchor": self.anchor_key}
+        return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
 
     @property
     def public_url(self) -> str:
@@ -179,7 +189,7 @@ def check_settings(settings: Settings) -> Settings:
                 code="unsafe-default",
                 field="TRAINMARK_CHAIN",
             )
-        if settings.key_passphrase is None:
+        if settings.key_passphrase is None and len(settings.given_keys) < 4:
             raise RefusedError(
                 "a public registry encrypts its keys; set a passphrase, or TRAINMARK_DEV=true to try it out",
                 code="unsafe-default",

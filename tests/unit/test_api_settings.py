@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.composition import open_registry, origin_of
+from api.composition import open_registry, origin_of, rotate
 from api.keys import KEY_NAMES, open_keys
 from api.settings import Settings, check_settings
+from ledger.encoding import b64_encode
 from ledger.errors import ConflictError, MalformedError, RefusedError
+from ledger.keys import SigningKey
+from ledger.library.creator import encode_key
 from tests.support import ROOT
 
 REAL = {"chain": "https://node.example/secret-access-key", "contract": "0x" + "12" * 20}
@@ -212,11 +215,11 @@ def test_keys_are_made_once_and_for_their_owner_only(tmp_path: Path, passphrase:
     assert first.anchor.hex() not in repr(first)
 
 
-def refused_for_keys(folder: Path, message: str, **options: bool) -> None:
+def refused_for_keys(folder: Path, message: str, *, may_make: bool = True) -> None:
     """Opening is refused for keys that are missing, and makes none."""
     before = sorted(folder.iterdir()) if folder.exists() else None
     with pytest.raises(RefusedError, match=message) as caught:
-        open_keys(folder, None, **options)
+        open_keys(folder, None, may_make=may_make)
     assert caught.value.code == "keys-incomplete"
     assert "restore" in caught.value.message
     assert (sorted(folder.iterdir()) if folder.exists() else None) == before
@@ -370,3 +373,64 @@ def test_a_log_rolled_back_writes_nothing(tmp_path: Path) -> None:
         pass
     assert caught.value.code == "log-disagreement"
     assert (backup / "log" / "checkpoint").read_bytes() == before
+
+
+# Keys that a setting gives
+
+
+def pem(seed: int, passphrase: str | None = None) -> str:
+    """Returns a key as a secret store gives it."""
+    secret = bytes([seed]) * 32
+    return encode_key(secret, passphrase, lambda n: bytes(n), no_passphrase=passphrase is None).decode()
+
+
+def test_given_keys_are_not_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = open_keys(tmp_path / "elsewhere", None)
+    anchor = (tmp_path / "elsewhere" / "anchor.pem").read_text()
+    (tmp_path / "mounted").write_text(pem(2, "a long passphrase"))
+    monkeypatch.setenv("TRAINMARK_REGISTRY_KEY", pem(1))
+    monkeypatch.setenv("TRAINMARK_LOG_KEY", str(tmp_path / "mounted"))
+    monkeypatch.setenv("TRAINMARK_TOKEN_KEY", pem(3))
+    monkeypatch.setenv("TRAINMARK_KEY_PASSPHRASE", "a long passphrase")
+    settings = made(data_dir=tmp_path / "data", anchor_key=anchor)
+    with open_registry(settings) as running:
+        assert running.writer.registry.identity.did == SigningKey(b"\1" * 32).did
+        assert b64_encode(b"\1" + SigningKey(b"\2" * 32).public) in running.writer.registry.log.vkey
+        assert running.writer.registry.token_key.did == SigningKey(b"\3" * 32).did
+    assert (
+        open_keys(tmp_path / "data" / "keys", None, given=settings.given_keys | {"log": pem(2)}).anchor == keys.anchor
+    )
+    assert list((tmp_path / "data").glob("keys/*")) == []
+    assert "PRIVATE" not in repr(settings)
+    with pytest.raises(MalformedError, match="TRAINMARK_LOG_KEY: gives the log key: put another one behind it"):
+        rotate(settings, "log")
+
+
+def test_a_given_key_is_rotated_where_it_is_given(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with open_registry(made(data_dir=folder, log_key=pem(1), token_key=pem(3))) as running:
+        old = running.writer.registry.log.vkey
+    both = {"log_key": pem(1) + pem(2), "token_key": pem(3) + pem(4)}
+    with open_registry(made(data_dir=folder, **both)) as running:
+        assert running.writer.registry.log.head.size == 2
+        assert running.writer.registry.log.head.note.count(b"\n\xe2\x80\x94 ") == 2
+        assert running.writer.registry.token_key.did == SigningKey(b"\4" * 32).did
+    with open_registry(made(data_dir=folder, log_key=pem(2), token_key=pem(4))) as running:
+        assert (running.writer.registry.log.head.size, running.registry.log.origin) == (2, old.partition("+")[0])
+
+
+@pytest.mark.parametrize("value", ["-----BEGIN PRIVATE KEY-----\nhidden", "/hidden/file", ".", "hidden" * 1000])
+def test_what_gives_no_key_is_not_shown(tmp_path: Path, value: str) -> None:
+    with pytest.raises(MalformedError, match="TRAINMARK_LOG_KEY") as caught:
+        open_keys(tmp_path / "keys", None, given={"log": value})
+    assert "hidden" not in str(caught.value)
+    assert not (tmp_path / "keys").exists()
+
+
+def test_a_public_registry_with_all_keys_given_has_none_to_encrypt(tmp_path: Path) -> None:
+    given = {f"{name}_key": pem(1) for name in KEY_NAMES}
+    public = {"issuer": "https://registry.example", **REAL}
+    check_settings(made(**public, **given))
+    del given["log_key"]
+    with pytest.raises(RefusedError, match="TRAINMARK_KEY_PASSPHRASE"):
+        check_settings(made(**public, **given))
