@@ -10,7 +10,7 @@ witness, and every result says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -154,6 +154,17 @@ def with_log(text: str, key: VerifierKey, *, alone: bool = False) -> str:
     elif key in parse_policy(text).logs:
         return text
     return "\n".join([f"log {format_vkey(key)}", *lines])
+
+
+def with_witnesses(text: str, keys: Sequence[VerifierKey], threshold: str) -> str:
+    """Returns the log lines of the policy `text` with these witnesses and no others, of whom `threshold` (``any``,
+    ``all`` or a number) must have cosigned; without any, with ``quorum none``.  ``parse_policy`` says whether they can.
+    """
+    logs = [line for line in text.split("\n") if line.strip() and _words(line)[0] not in ("witness", "group", "quorum")]
+    lines = [f"witness {key.name} {format_vkey(key)}" for key in keys]
+    if keys:
+        lines.append(f"group witnesses {threshold} {' '.join(key.name for key in keys)}")
+    return "\n".join([*logs, *lines, f"quorum {'witnesses' if keys else NO_QUORUM}", ""])
 
 
 def _names_log(words: list[str], name: str) -> bool:

@@ -1,7 +1,8 @@
-"""``trainmark trust add|show``: the verifier's own decisions, written down; never taken from a bundle."""
+"""``trainmark trust add|witnesses|block|show``: a verifier's own decisions, written down; never taken from a bundle."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ledger.canonical import Object
 from ledger.cli.asking import answered_by
 from ledger.cli.kinds import expect
 from ledger.cli.output import emit, json_option, printable
@@ -18,7 +20,7 @@ from ledger.errors import ConflictError, MalformedError, shown
 from ledger.files import read_file, replace_file
 from ledger.keys import did_decode
 from ledger.note import VerifierKey, parse_vkey
-from ledger.policy import format_policy, parse_policy
+from ledger.policy import NO_QUORUM, format_policy, parse_policy, with_witnesses
 from ledger.trust import CLASSES, MAX_TRUST_BYTES, Trust, TrustedEvm, block_hash_decode, format_trust, parse_trust
 
 if TYPE_CHECKING:
@@ -177,6 +179,42 @@ def _before(known: Trust, key: VerifierKey, anchor: ChainIdentity | None, *, alo
     ]
 
 
+@trust.command("witnesses")
+@click.argument("vkeys", nargs=-1, metavar="VKEY...")
+@click.option(
+    "--quorum",
+    default="all",
+    show_default=True,
+    metavar="any|all|N",
+    help="How many of them must have cosigned a checkpoint before you believe it.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask; you have compared the fingerprints some other way.")
+@trust_option
+@json_option
+def witnesses(vkeys: tuple[str, ...], quorum: str, yes: bool, trust_path: Path, as_json: bool) -> None:
+    """Ask for the cosignatures of these witnesses and no others; without VKEY, of none.
+
+    VKEY is the line that a witness publishes (name+id+key), from them and not from the log.
+    """
+    known = load_trust(trust_path)
+    keys = [parse_vkey(vkey.strip(), "VKEY") for vkey in vkeys]
+    text = with_witnesses(known.policy_text, keys, quorum)
+    made = dataclasses.replace(known, policy_text=text, policy=parse_policy(text, "VKEY"))
+    needed = quorum if keys else NO_QUORUM
+    lines = [f"{len(known.policy.witnesses)} witnesses until now, {len(keys)} from now on; quorum {needed}"]
+    for key in keys:
+        lines += [f"witness   {key.name}", f"          fingerprint {fingerprint(key.public)}"]
+    if not as_json or not yes:
+        for line in lines:
+            click.echo(printable(line), err=as_json)
+    if not yes:
+        with answered_by("--yes"):
+            click.confirm("Did you get these from the witnesses themselves?", abort=True, err=as_json)
+    replace_file(trust_path, format_trust(made))
+    value: Object = {"trust": str(trust_path), "witnesses": [key.name for key in keys], "quorum": needed}
+    emit(as_json, value, [f"wrote {trust_path}"])
+
+
 @trust.command("block")
 @click.argument("block_hash")
 @trust_option
@@ -214,7 +252,9 @@ def describe_trust(known: Trust) -> list[str]:
     lines = [f"registry  {known.registry}", f"          fingerprint {fingerprint(did_decode(known.registry))}"]
     for key in known.policy.logs:
         lines += [f"log       {key.name}", f"          fingerprint {fingerprint(key.public)}"]
-    lines.append(f"witnesses {', '.join(known.policy.witnesses) or 'none'}; quorum {known.policy.quorum}")
+    for name, key in known.policy.witnesses.items():
+        lines += [f"witness   {name}", f"          fingerprint {fingerprint(key.public)}"]
+    lines.append(f"quorum    {known.policy.quorum}")
     for anchor in known.anchors:
         if isinstance(anchor, TrustedEvm):
             lines.append(f"anchors   {anchor.chain} counts as {anchor.anchor_class}")
