@@ -15,9 +15,9 @@ from typing import Final
 
 from ledger.checkpoint import parse_checkpoint
 from ledger.encoding import sha256
-from ledger.errors import BackendError, ConflictError, NotFoundError, TrainmarkError, VerificationError
+from ledger.errors import BackendError, ConflictError, NotFoundError, TrainmarkError
 from ledger.merkle import EMPTY_ROOT, consistency_proof, inclusion_proof, root_at
-from ledger.note import Note, parse_vkey, verify_note
+from ledger.note import Note, format_vkey, is_signed, parse_vkey
 from ledger.ports import EntryStore, Head, TileStore
 from ledger.sequencer import Edge, append
 from ledger.state import Fold
@@ -162,13 +162,11 @@ class Follower(PublicLog):
             fold_leaf(self._fold, leaf, statement)
 
     def _check_signed(self, size: int, note: Note) -> None:
-        policy = self._fold.policy
-        if policy is None:
-            raise disagreement("the log does not begin with a policy")
-        try:
-            verify_note(note, parse_vkey(policy.log_key))
-        except VerificationError as e:
-            raise disagreement(f"the checkpoint at {size} leaves is not signed by {policy.log_key}") from e
+        """Checks that the log key of the newest policy signed, or, while a new one comes, the one before."""
+        keys = [parse_vkey(vkey) for vkey in dict.fromkeys(body.log_key for _, body in self._fold.policies)]
+        if not any(is_signed(note, key) for key in keys[-2:]):
+            names = " or ".join(map(format_vkey, keys[-2:])) or "any key: the log does not begin with a policy"
+            raise disagreement(f"the checkpoint at {size} leaves is not signed by {names}")
 
 
 def verified(leaf: bytes) -> Statement | None:
