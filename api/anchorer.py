@@ -81,17 +81,21 @@ class Anchorer:
         Raises:
             TrainmarkError: it did not work; repeat it later.
         """
-        anchoring = self._connected()
+        anchoring, began = self._connected(), time.monotonic()
         changed = anchoring.step()
         self._say(anchoring.warning)
+        milliseconds = round((time.monotonic() - began) * 1000, 1)
         for row in changed:
-            _logger.info("anchor", extra={"size": row.size, "state": row.state, "transaction": row.transaction})
+            extra = {"size": row.size, "state": row.state, "transaction": row.transaction}
+            _logger.info("anchor", extra={**extra, "milliseconds": milliseconds})
         return changed
 
     def _say(self, trouble: str | None) -> None:
         """Keeps what is wrong now, and says so once, not at every interval."""
         if trouble is not None and trouble != self.trouble:
             _logger.warning("anchoring: %s", trouble)
+        if trouble is None and self.trouble is not None:
+            _logger.warning("anchoring goes on")
         self.trouble = trouble
 
     def start(self) -> None:

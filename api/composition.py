@@ -27,8 +27,8 @@ from sqlalchemy import Engine
 
 from anchors.embedded import EmbeddedChain
 from api.anchorer import Anchorer
+from api.clock import ForwardClock
 from api.following import Following
-from api.forward import ForwardClock
 from api.keys import RegistryKeys, add_key, key_files, open_keys, setting_of
 from api.settings import EMBEDDED, Settings, check_settings
 from ledger.checkpoint import parse_checkpoint

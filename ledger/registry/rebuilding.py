@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.encoding import sha256
-from ledger.errors import ConflictError, NotFoundError, TrainmarkError
+from ledger.errors import ConflictError, NotFoundError
 from ledger.merkle import Tree, leaf_hash
 from ledger.note import Note, VerifierKey, format_note, names_key, verify_note
 from ledger.ports import BlobStore, Catalog, EntryStore, Head, TileStore
@@ -64,7 +64,7 @@ def rebuild(
         NotFoundError: no checkpoint, or a tile is missing.
         MalformedError, VerificationError: the checkpoint is not of that key, or a leaf is not the one its tile holds.
         ConflictError: ``log-disagreement``: tiles and checkpoint, or they and the database, tell different stories.
-        BackendError: a store cannot be used.
+        BackendError: a store cannot be used; ``corrupt``: a blob is damaged, and counts as lost once it is removed.
     """
     checkpoint, note = _published(tiles, key)
     old = entries.head()
@@ -77,19 +77,19 @@ def rebuild(
     if old is not None and tree.root(old_size) != old.root:
         raise _disagreement(f"the database has another root at {old_size} leaves than the tiles")
 
-    # 2. The leaves that are missing.  The note is of the whole log from the first part on: cut off, no log opens.
-    leaves = islice(read_leaves(checkpoint.size, tiles.read), old_size, None)
-    at = old_size
-    while part := list(islice(leaves, LEAVES_AT_ONCE)):
-        entries.commit(at, Head(at + len(part), tree.root(at + len(part)), note), part, [])
-        at += len(part)
-
-    # 3. What the catalog has of manifests and status lists.
+    # 2. What the catalog has of manifests and status lists; first, since a log that opened without would sign others.
     manifests = [m for m in fold.manifests.values() if not is_erased(m)]
     entered = payloads.rebuild([m for m in manifests if catalog.manifest(m.index) is None], blobs, catalog, now)
     lacking = [m.index for m in manifests if catalog.manifest(m.index) is None]
     forgotten = sum(catalog.token(digest) is None for digest in fold.tokens)
     revoked = [uri for uri, (_, body) in fold.statuses.items() if not _restore(uri, body, forgotten, catalog, blobs)]
+
+    # 3. The leaves that are missing.  The note is of the whole log from the first part on: cut off, no log opens.
+    leaves = islice(read_leaves(checkpoint.size, tiles.read), old_size, None)
+    at = old_size
+    while part := list(islice(leaves, LEAVES_AT_ONCE)):
+        entries.commit(at, Head(at + len(part), tree.root(at + len(part)), note), part, [])
+        at += len(part)
     return Rebuilt(old_size, checkpoint.size, tuple(entered), tuple(lacking), forgotten, tuple(revoked))
 
 
@@ -135,7 +135,7 @@ def _restore(uri: str, body: StatusBody, forgotten: int, catalog: Catalog, blobs
 def _array(digest: bytes, blobs: BlobStore) -> bytes | None:
     try:
         return empty_status() if digest == sha256(empty_status()) else blobs.get(digest)
-    except TrainmarkError:  # not there, or damaged
+    except NotFoundError:
         return None
 
 

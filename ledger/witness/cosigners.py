@@ -106,7 +106,11 @@ class HttpCosigners:
 
     def cosign(self, note: bytes, consistency: Callable[[int], Sequence[bytes]]) -> tuple[Signature, ...]:
         """Keeps the port's rules."""
-        return asyncio.run_coroutine_threadsafe(self._ask_all(note, consistency), self._loop).result()
+        began = time.monotonic()
+        lines = asyncio.run_coroutine_threadsafe(self._ask_all(note, consistency), self._loop).result()
+        milliseconds = round((time.monotonic() - began) * 1000, 1)
+        _logger.debug("cosigned", extra={"witnesses": len(lines), "milliseconds": milliseconds})
+        return lines
 
     def states(self) -> dict[str, WitnessState]:
         """Returns what each witness did last, by its name."""

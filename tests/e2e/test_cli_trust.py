@@ -28,7 +28,7 @@ def witness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The vkey of the witness that cosigned ``a.proof.json``, in a folder with the trust file of who asked for none."""
     folder = tmp_path_factory.mktemp("witnessed")
     with open_registry(Settings(data_dir=folder / "registry", origin=ORIGIN)) as running:
-        log = running.registry.log.vkey
+        log = running.writer.registry.log.vkey
     with contextlib.chdir(folder), running_witness(folder / "w", [log]) as served:
         vkey = served.witness.vkey
         policy = folder / "witnesses"

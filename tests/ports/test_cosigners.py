@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -72,6 +73,19 @@ def test_a_log_grows_and_is_asked_for_what_is_new() -> None:
             assert cosign(cosigners, size) == ("w0",)
         assert cosign(cosigners, 40) == ("w0",)
     assert [body.split(b"\n")[0] for body in w0.requests] == [b"old %d" % n for n in (0, 1, 2, 7, 8, 40)]
+
+
+def test_who_cosigned_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "ledger.witness.cosigners")
+    w0, w1 = witness("w0"), witness("w1")
+    with serving(w0.answer) as one, serving(w1.answer) as two, asking("group g all w0 w1\nquorum g", one, two) as asked:
+        cosign(asked, 5)
+        [record] = caplog.records
+        assert record.getMessage() == "cosigned"
+        assert record.__dict__["witnesses"] == 2
+        assert 0 < record.__dict__["milliseconds"] < SECONDS * 1000
+        states = asked.states()
+    assert [(state.failing, state.size) for state in states.values()] == [(False, 5)] * 2
 
 
 def test_whoever_forgot_the_size_is_told() -> None:

@@ -87,6 +87,34 @@ def test_a_chain_that_does_not_answer_is_a_warning_until_it_does(world: World) -
         anchorer.close()
 
 
+def test_what_goes_wrong_is_reported_once_and_each_anchor(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "api.anchorer")
+    chain = Chain(is_instant=True, is_down=True)
+    asked = 0
+
+    def connect() -> Anchor:
+        nonlocal asked
+        asked += 1
+        if chain.is_down:
+            raise BackendError("the node cannot be reached", code="unreachable")
+        return ChainAnchor(chain)
+
+    anchorer = Anchorer(world.registry, connect, 0.02)
+    anchorer.start()
+    try:
+        until(lambda: asked > 3)
+        chain.is_down = False
+        until(lambda: anchorer.changes)
+        until(lambda: anchorer.warning is None)
+    finally:
+        anchorer.close()
+    told, again, anchor = caplog.records
+    assert [told.getMessage(), again.getMessage()] == ["anchoring: the node cannot be reached", "anchoring goes on"]
+    assert anchor.getMessage() == "anchor"
+    assert (anchor.__dict__["size"], anchor.__dict__["state"]) == (3, "final")
+    assert anchor.__dict__["milliseconds"] >= 0
+
+
 def test_a_log_that_the_chain_contradicts_is_told(world: World) -> None:
     """The chain answers only after the start."""
     chain = Chain(is_instant=True)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.forward import TOLD_SECONDS, ForwardClock
+from api.clock import TOLD_SECONDS, ForwardClock
 from ledger.assertion import audience_of, make_assertion
 from ledger.checkpoint import parse_checkpoint
 from ledger.encoding import b64url_encode, sha256

@@ -13,7 +13,7 @@ from ledger.canonical import Object
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError
 from ledger.ports import Head
-from ledger.registry.log import Log
+from ledger.registry.log import Batch, Log
 from ledger.statements import Statement, sign_statement
 from ledger.store.memory import MemoryEntryStore, MemoryTileStore
 from ledger.tiles import Tile
@@ -128,6 +128,22 @@ def test_one_statement_twice_in_a_batch_is_one_leaf(log: Log, disk: Disk) -> Non
         disk.commits_again.set()
         assert [future.result(WAIT).index for future in (first, *twice)] == [1, 2, 2]
     assert log.head.size == 3
+
+
+def test_what_a_log_does_is_reported(log: Log, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "ledger.registry.log")
+    seen: list[Batch] = []
+    log.observer = seen.append
+    log.append(record(1))
+    log.append(record(1))  # the same leaf: nothing new is published
+    for reason in ("first", "second"):
+        log.stop(ConflictError(reason))
+    [published, stopped] = caplog.records
+    assert (published.getMessage(), published.levelname) == ("published", "DEBUG")
+    assert (published.__dict__["leaves"], published.__dict__["size"]) == (1, log.head.size)
+    assert (stopped.getMessage(), stopped.levelname) == ("the log stopped writing: first", "ERROR")
+    assert [(each.leaves, each.size) for each in seen] == [(1, log.head.size)]
+    assert seen[0].seconds > 0
 
 
 def test_a_stopped_log_says_why(log: Log, disk: Disk) -> None:

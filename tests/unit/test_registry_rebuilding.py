@@ -222,11 +222,36 @@ def test_a_status_list_that_is_lost_is_revoked_as_a_whole(world: World) -> None:
     new.close()
 
 
-def test_the_array_of_each_list_is_a_blob_and_older_ones_are_not(world: World) -> None:
-    before = set(world.blobs.digests())
-    granted(world)
-    array = Grants(world.reopen()).array(0)
-    assert set(world.blobs.digests()) - before == {sha256(array)}
+def test_without_its_lists_no_log_opens(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would sign lists in which nothing is revoked."""
+    slots = granted(world)
+    new = lost(world)
+
+    def failing(*_: object) -> None:
+        raise BackendError("the disk failed", code="disk")
+
+    monkeypatch.setattr(new.catalog, "fill_statuses", failing)
+    with pytest.raises(BackendError, match="the disk failed"):
+        rebuild(new)
+    with pytest.raises(ConflictError, match="the database has no leaf"):
+        new.reopen()
+    monkeypatch.undo()
+    assert rebuild(new).old_size == 0
+    assert values(new, *slots) == [REVOKED, SUSPENDED]
+    new.close()
+
+
+def test_a_copy_of_an_older_checkpoint_finds_its_array(world: World) -> None:
+    """Blobs are copied last: what was revoked meanwhile does not take away what the older checkpoint needs."""
+    slots = granted(world)
+    copied = copy.deepcopy(world.tiles)
+    record = Grants(world.reopen()).issue(request_of(), EVA.did)
+    Grants(world.registry).set_status(record.digest, REVOKED, world.identity.did)
+    world.close()
+    new = replace(lost(world), tiles=copied)
+    assert rebuild(new).revoked == ()
+    assert values(new, *slots, record.status_index) == [REVOKED, SUSPENDED, VALID]
+    new.close()
 
 
 def test_a_database_that_knows_all_tokens_keeps_its_lists(world: World) -> None:
