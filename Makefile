@@ -50,7 +50,7 @@ lint: .venv/.stamp
 	$(BIN)/mypy
 	$(if $(wildcard benchmarks/*.py),$(BIN)/mypy benchmarks)
 
-# Programs that do not come from PyPI, and the packages of the Hardhat project.
+# Programs that do not come from PyPI, and the packages of the Hardhat project and of the IPFS node.
 tools: .venv/.stamp
 	@sh .ci/tools
 
@@ -63,11 +63,11 @@ bench: .venv/.stamp
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 lock: .venv/.stamp
-	@$(LOCK) pyproject.toml requirements/dev.in --extra registry --extra s3 --extra scan --extra face -o requirements/dev.txt
+	@$(LOCK) pyproject.toml requirements/dev.in --extra registry --extra s3 --extra ipfs --extra scan --extra face -o requirements/dev.txt
 	@$(LOCK) pyproject.toml requirements/runtime.in --extra registry -c requirements/dev.txt -o requirements/runtime.txt
 	@$(LOCK) requirements/node.in -o requirements/node.txt
 
 clean:
 	rm -rf .venv .venv-demo .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
-	rm -rf hardhat-local/node_modules hardhat-local/artifacts hardhat-local/cache
+	rm -rf hardhat-local/node_modules hardhat-local/artifacts hardhat-local/cache tests/ipfs-node/node_modules
 	find ledger anchors api tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.answers = Answers(running)
             app.state.resolvers = CapacityLimiter(resolving.RESOLVERS)
             app.state.writing = Writing(Bodies(settings.data_dir), lambda: app.state.is_ending())
-            running.beside.start()
+            running.start()
             with app.state.metrics.watching(running):
                 yield
         finally:

@@ -7,6 +7,7 @@
               /lock            held by the one process that writes
               /log/            checkpoint and tiles, unless they are in a bucket: may be served as it stands
               /blobs/          manifests, entries, terms, license texts, status arrays, unless they are in a bucket
+              /outbox.db       what is, or is to be, on an IPFS node, if there is one
               /chain.db        the embedded chain, if it is used
               /log.vkey        the log's public key, for people
 """
@@ -31,6 +32,7 @@ from api.clock import ForwardClock
 from api.following import Following
 from api.keys import RegistryKeys, add_key, key_files, open_keys, setting_of
 from api.settings import EMBEDDED, Settings, check_settings
+from api.sharer import Sharer
 from ledger.checkpoint import parse_checkpoint
 from ledger.encoding import sha256
 from ledger.errors import MalformedError, NotFoundError, RefusedError
@@ -38,22 +40,25 @@ from ledger.files import read_file, shown_path
 from ledger.keys import SigningKey
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import Policy, parse_policy
-from ledger.ports import Anchor, Cosigners, TileStore
+from ledger.ports import Anchor, BlobStore, Cosigners, Outbox, PinningNode, TileStore
 from ledger.registry.grants import Grants
 from ledger.registry.public import Follower, not_published
 from ledger.registry.reading import Reading
 from ledger.registry.rotation import log_keys, token_keys, waiting_key
 from ledger.registry.service import Identity, Registry
+from ledger.registry.sharing import SharedBlobStore, Sharing
 from ledger.state import Fold
 from ledger.store.catalog import SqlCatalog
 from ledger.store.engine import check, connect, prepare
 from ledger.store.entries import SqlEntryStore
 from ledger.store.files import disk_errors
+from ledger.store.outbox import SqliteOutbox
 from ledger.store.places import open_blobs, open_tiles
 from ledger.witness.cosigners import HttpCosigners, addresses
 
 MAX_POLICY_BYTES: Final = 64 * 1024
 WITNESSES: Final = "TRAINMARK_WITNESSES"
+IPFS: Final = "TRAINMARK_IPFS"
 _FORM: Final = VerifierKey("form", ED25519, SigningKey(bytes(32)).public)
 """A log key to read a policy with while the log's own is not known yet: before there are keys."""
 
@@ -83,6 +88,7 @@ class Writer:
     grants: Grants
     anchorer: Anchorer
     cosigners: HttpCosigners | None
+    sharer: Sharer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,19 @@ class Running:
                 code="only-reads",
             )
         return self.writing
+
+    def start(self) -> None:
+        """Begins what goes on beside the requests."""
+        self.beside.start()
+        if self.writing is not None and self.writing.sharer is not None:
+            self.writing.sharer.start()
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong though the registry runs, for people."""
+        sharer = None if self.writing is None else self.writing.sharer
+        said = (self.beside.warning, None if sharer is None else sharer.trouble)
+        return "; ".join(text for text in said if text) or None
 
 
 def origin_of(settings: Settings, log_key: bytes, begun: str | None = None) -> str:
@@ -147,14 +166,37 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         if witnesses is not None:
             cosigners = HttpCosigners(witnesses, settings.witness_seconds, WITNESSES)
             stack.callback(cosigners.close)
-        registry = stack.enter_context(_opened(settings, keys, origin, engine, entries, tiles, cosigners))
+        blobs = open_blobs(settings.blobs, folder / "blobs")
+        shared = None if settings.ipfs is None else _open_node(settings.ipfs, folder / "outbox.db", stack)
+        if shared is not None:
+            blobs = SharedBlobStore(blobs, *shared)
+        registry = stack.enter_context(_opened(settings, keys, origin, engine, entries, tiles, blobs, cosigners))
         anchorer = Anchorer(registry, partial(_open_chain, settings, keys.anchor), settings.anchor_interval)
         stack.callback(anchorer.close)
         anchorer.open(must_answer=settings.chain == EMBEDDED)
         _renew_policy(registry)  # after the comparison: a log that was rolled back would fork with it
         with disk_errors("log.vkey"):
             (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
-        yield Running(settings, registry, anchorer, Writer(registry, Grants(registry), anchorer, cosigners))
+        sharer = None
+        if shared is not None:
+            sharer = Sharer(Sharing(registry, *shared))
+            stack.callback(sharer.close)
+        yield Running(settings, registry, anchorer, Writer(registry, Grants(registry), anchorer, cosigners, sharer))
+
+
+def _open_node(address: str, path: Path, stack: ExitStack) -> tuple[Outbox, PinningNode]:
+    """Opens the outbox and the client of an IPFS node; the node may be away."""
+    try:
+        from ledger.ipfs import IpfsNode
+    except ModuleNotFoundError as e:
+        raise MalformedError(
+            "needs the package ipfshttpclient: pip install '.[ipfs]' in the checkout", field=IPFS
+        ) from e
+    node = IpfsNode(address, IPFS)
+    stack.callback(node.close)
+    outbox = SqliteOutbox(path)
+    stack.callback(outbox.close)
+    return outbox, node
 
 
 @contextmanager
@@ -285,6 +327,7 @@ def _opened(
     engine: Engine,
     entries: SqlEntryStore,
     tiles: TileStore,
+    blobs: BlobStore,
     cosigners: Cosigners | None,
 ) -> Iterator[Registry]:
     identity = Identity(
@@ -302,7 +345,7 @@ def _opened(
         identity,
         entries,
         tiles,
-        open_blobs(settings.blobs, settings.data_dir / "blobs"),
+        blobs,
         SqlCatalog(engine),
         ForwardClock(),
         secrets.token_bytes,

@@ -43,6 +43,10 @@ class Settings(BaseSettings):
         default=None,
         description="Bucket of manifests and licenses, s3://bucket/prefix; by default a folder in the data folder.",
     )
+    ipfs: str | None = Field(
+        default=None,
+        description="RPC API of an IPFS node that public blobs are brought to, like /ip4/127.0.0.1/tcp/5001.",
+    )
     standby: bool = Field(
         default=False, description="Wait while another process writes the log, and take over when it ends."
     )

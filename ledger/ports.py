@@ -7,7 +7,7 @@ argument that no caller may pass (a negative limit, leaves that do not lead to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -227,6 +227,63 @@ class BlobStore(Protocol):
 
     def digests(self) -> Iterator[bytes]:
         """Yields the digests of all blobs, in no order."""
+
+
+class PinningNode(Protocol):
+    """A node that keeps public bytes under their CID (:mod:`ledger.cid`)."""
+
+    def put(self, data: bytes) -> None:
+        """Stores and pins `data`; again changes nothing. Raises BackendError, ``corrupt`` if its CID there differs."""
+
+    def get(self, cid: bytes) -> bytes:
+        """Returns the bytes, checked against `cid`. Raises BackendError, ``corrupt`` if they are others."""
+
+    def remove(self, cid: bytes) -> None:
+        """Ends the pin; nothing happens if there is none."""
+
+    def close(self) -> None:
+        """Ends the connections; may be called twice."""
+
+
+class Outbox(Protocol):
+    """What is still to be brought to a ``PinningNode``, and what is there; each method is one transaction, durable once
+    it returns."""
+
+    def size(self) -> int:
+        """Returns how many leaves of the log were followed."""
+
+    def note(self, size: int, leaves: Iterable[int]) -> None:
+        """Notes manifest leaves that there is something to do for, and that `size` leaves were followed."""
+
+    def todo(self) -> list[int]:
+        """Returns the manifest leaves that there is something to do for, ascending."""
+
+    def done(self, leaf: int) -> None:
+        """Forgets what there was to do for a leaf."""
+
+    def pin(self, leaf: int, cids: Mapping[bytes, bytes]) -> None:
+        """Notes that blobs of a leaf are on the node, or will be: their CIDs by their digests."""
+
+    def drop(self, leaf: int) -> None:
+        """Notes that a leaf has no blob there any more; CIDs that no leaf has become ``unpins``."""
+
+    def forget(self, digest: bytes) -> None:
+        """Notes that no leaf has this blob there any more."""
+
+    def cid(self, digest: bytes) -> bytes | None:
+        """Returns the CID of a blob that a leaf has there."""
+
+    def digests(self) -> list[bytes]:
+        """Returns the digests of all blobs that leaves have there."""
+
+    def unpins(self) -> list[bytes]:
+        """Returns the CIDs that the node should keep no more."""
+
+    def unpinned(self, cid: bytes) -> None:
+        """Forgets one of ``unpins``."""
+
+    def close(self) -> None:
+        """Releases the file; may be called twice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ SPELLINGS = {
 # Declared nowhere in the metadata, read by hand.
 BY_HAND: dict[str, str] = {}
 
-EXTRAS = ("registry", "s3", "scan", "face")
+EXTRAS = ("registry", "s3", "ipfs", "scan", "face")
 
 
 def runtime(extras: tuple[str, ...]) -> dict[str, Distribution]:

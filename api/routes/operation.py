@@ -45,6 +45,6 @@ async def health(running: Registry) -> Response:
     value = {
         "status": "ok",
         "size": running.registry.log.head.size,
-        "warning": running.beside.warning,
+        "warning": running.warning,
     }
     return answer(value, cache=UNCACHED)

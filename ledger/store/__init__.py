@@ -8,6 +8,7 @@
     files     tiles and checkpoint, and blobs, in folders
     s3        the same in buckets of an object store
     places    which of the two, by the settings
+    outbox    what is to be brought to an IPFS node, in an SQLite file
 
     rules     what all of them refuse, in the same words
     tables    the database's tables
@@ -17,6 +18,6 @@
     postgres  what is particular to PostgreSQL
     locks     what lets at most one process write
 
-Nothing is imported here: ``memory``, ``files`` and ``places`` need the standard library only, ``s3`` needs obstore, the
-rest SQLModel.
+Nothing is imported here: ``memory``, ``files``, ``places`` and ``outbox`` need the standard library only, ``s3`` needs
+obstore, the rest SQLModel.
 """

