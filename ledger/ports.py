@@ -207,7 +207,12 @@ class TileStore(Protocol):
         """Returns the published note; None before the first."""
 
     def write_checkpoint(self, note: bytes) -> None:
-        """Replaces the checkpoint by one atomic step, durable once it returns."""
+        """Replaces the checkpoint by one atomic step, durable once it returns.
+
+        Raises:
+            ConflictError: ``second-writer``: somebody else has replaced it since this store read or wrote it last
+                (nothing was changed).  Only a store that can tell raises it; the lock is the ``EntryStore``'s.
+        """
 
 
 class BlobStore(Protocol):

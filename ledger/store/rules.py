@@ -112,6 +112,11 @@ def tile_conflict(tile: Tile) -> ConflictError:
     return ConflictError(f"{format_path(tile)} holds other bytes", code="tile-conflict", field="tile")
 
 
+def other_checkpoint() -> ConflictError:
+    """Another writer has published since this one did, or looked."""
+    return ConflictError("another writer has replaced it", code="second-writer", field="checkpoint")
+
+
 def second_writer(holder: str) -> ConflictError:
     """The log has a writer already; `holder` says who, as far as is known."""
     return ConflictError(f"the log is being written by {holder}; one writes at a time", code="second-writer")

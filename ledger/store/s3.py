@@ -1,8 +1,9 @@
 """Tiles and the checkpoint, and blobs, as objects in a bucket of S3 or of whatever else speaks its protocol.
 
 An object is there as a whole or not at all, and durable once its PUT is answered; readers see the newest one.  A tile
-is put on the condition that there is none (``If-None-Match: *``), and compared with the one there is: no writer,
-however late, replaces it.
+is put on the condition that there is none (``If-None-Match: *``), and compared with the one there is; the checkpoint on
+the condition that it is still the one that was read, or written, last (``If-Match``).  So what a writer sends that was
+too slow, while another one has taken over, does not replace what that one published.
 
 Tiles and the checkpoint lie under the paths of docs/format.md, section 4, with the headers they are to be served with,
 so a bucket that anybody may read serves the log as it stands; entry bundles are compressed.  Blobs lie under their 64
@@ -20,10 +21,17 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 from obstore.store import S3Store
 
 from ledger.encoding import HASH_BYTES, gunzip, sha256
@@ -59,6 +67,7 @@ class S3TileStore:
             BackendError: the bucket cannot be listed.
         """
         self._bucket = _Bucket(url, field, retry_seconds)
+        self._shown: _Shown | None = None
 
     def read(self, tile: Tile) -> bytes:
         data = self._bucket.read(format_path(tile))
@@ -74,14 +83,33 @@ class S3TileStore:
         tile, data = entry
         name = format_path(tile)
         packed, headers = (gzip.compress(data, 6, mtime=0), _PACKED) if tile.level == ENTRIES else (data, _IMMUTABLE)
-        if not self._bucket.create(name, packed, headers) and self._bucket.read(name) != data:
+        if self._bucket.exchange(name, None, packed, headers) is None and self._bucket.read(name) != data:
             raise rules.tile_conflict(tile)
 
     def read_checkpoint(self) -> bytes | None:
-        return self._bucket.read("checkpoint")
+        return self._look().note
 
     def write_checkpoint(self, note: bytes) -> None:
-        self._bucket.replace("checkpoint", note, _NOTE)
+        before = self._shown or self._look()
+        version = self._bucket.exchange("checkpoint", before.version, note, _NOTE)
+        if version is not None:
+            self._shown = _Shown(note, version)
+        elif self._look().note != note:  # else it is this store's own, whose answer was lost
+            self._shown = before
+            raise rules.other_checkpoint()
+
+    def _look(self) -> _Shown:
+        found = self._bucket.find("checkpoint")
+        self._shown = _Shown(None, None) if found is None else _Shown(*found)
+        return self._shown
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The checkpoint as it was read or written last, and its version; None where there is none."""
+
+    note: bytes | None
+    version: str | None
 
 
 class S3BlobStore:
@@ -138,6 +166,11 @@ class _Bucket:
             next(iter(self._store.list(chunk_size=1)), None)
 
     def read(self, name: str) -> bytes | None:
+        found = self.find(name)
+        return None if found is None else found[0]
+
+    def find(self, name: str) -> tuple[bytes, str | None] | None:
+        """Returns an object, unpacked, and its version."""
         with _errors(name):
             try:
                 found = self._store.get(name)
@@ -145,11 +178,11 @@ class _Bucket:
                 if _word(e) == _NO_BUCKET:
                     raise
                 return None
-            data = bytes(found.bytes())
+            data, version = bytes(found.bytes()), found.meta["e_tag"]
             if found.attributes.get("Content-Encoding", "") != "gzip":
-                return data
+                return data, version
         try:
-            return gunzip(data, MAX_TILE_BYTES, name)
+            return gunzip(data, MAX_TILE_BYTES, name), version
         except MalformedError as e:
             raise BackendError(e.message, code="corrupt", field=name) from e
 
@@ -166,14 +199,17 @@ class _Bucket:
             for page in self._store.list(chunk_size=1000):
                 yield from (found["path"] for found in page)
 
-    def create(self, name: str, data: bytes, headers: dict[str, str]) -> bool:
-        """Puts `data` under `name`; returns False, and changes nothing, if there is something."""
+    def exchange(self, name: str, version: str | None, data: bytes, headers: dict[str, str]) -> str | None:
+        """Puts `data` in the place of `version` (None: of nothing) and returns its own; returns None, and changes
+        nothing, if something else is there."""
         with _errors(name):
             try:
-                self._store.put(name, data, attributes=headers, mode="create")
-            except AlreadyExistsError:
-                return False
-            return True
+                put = self._store.put(
+                    name, data, attributes=headers, mode="create" if version is None else {"e_tag": version}
+                )
+            except (AlreadyExistsError, PreconditionError):
+                return None
+            return put["e_tag"]
 
     def replace(self, name: str, data: bytes, headers: dict[str, str]) -> None:
         with _errors(name):

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api import sharer
 from ledger.canonical import Object
 from ledger.cid import CHUNK_BYTES, cid_encode, cid_of
 from ledger.encoding import sha256
@@ -118,6 +119,13 @@ def test_a_node_that_lies() -> None:
 # -- a registry that shares
 
 
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the node be asked more often than in life."""
+    monkeypatch.setattr(sharer, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(sharer, "FIRST_PAUSE", 0.1)
+
+
 def review(server: Server, leaf: int, outcome: str, visibility: str | None = None) -> None:
     registry = server.running.writer.registry
     body: Object = {"leaf": leaf, "outcome": outcome, "visibility": visibility, "evidence": None}
@@ -132,6 +140,7 @@ def publish(server: Server, name: str) -> tuple[int, Library]:
         return client.publish(library.manifest, library.terms, library.text).leaf, library
 
 
+@pytest.mark.usefixtures("often")
 def test_what_is_public_is_shared_until_it_is_not(node: IpfsServer, tmp_path: Path) -> None:
     with running_server(tmp_path, ipfs=node.address) as server:
         kept, one = publish(server, "kept")
@@ -150,6 +159,7 @@ def test_what_is_public_is_shared_until_it_is_not(node: IpfsServer, tmp_path: Pa
             server.registry.blobs.get(other.manifest.header.digest)
 
 
+@pytest.mark.usefixtures("often")
 def test_nothing_private_ever_gets_to_the_node(node: IpfsServer, tmp_path: Path) -> None:
     with running_server(tmp_path) as server:  # without a node, so that nothing is shared before it is hidden
         leaf, private = publish(server, "private")
@@ -162,6 +172,7 @@ def test_nothing_private_ever_gets_to_the_node(node: IpfsServer, tmp_path: Path)
         assert not (cids_of(private) | cids_of(erased)) - cids_of(public) & node.pins()
 
 
+@pytest.mark.usefixtures("often")
 def test_a_node_that_is_away_delays_and_loses_nothing(node: IpfsServer, tmp_path: Path) -> None:
     node.stop()
     try:
@@ -185,6 +196,7 @@ def test_a_node_that_is_away_delays_and_loses_nothing(node: IpfsServer, tmp_path
         until(lambda: cids_of(lost) <= node.pins() and server.running.warning is None)
 
 
+@pytest.mark.usefixtures("often")
 def test_lost_blobs_come_back_from_the_node(node: IpfsServer, tmp_path: Path) -> None:
     with running_server(tmp_path, ipfs=node.address) as server:
         leaf, library = publish(server, "lost")

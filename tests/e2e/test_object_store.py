@@ -16,15 +16,16 @@ from obstore.store import S3Store
 from api.composition import Running, open_registry
 from api.settings import Settings
 from ledger.client import RegistryClient
-from ledger.errors import ConflictError, RefusedError
+from ledger.errors import BackendError, ConflictError, RefusedError
 from ledger.proof import verify_proof
 from ledger.trust import Trust, format_trust
 from tests.e2e import test_api_story as story
 from tests.e2e.test_postgres import answers
+from tests.e2e.test_server_kill import Publisher
 from tests.support import ROOT
 from tests.support.library import make_library, signing_key
 from tests.support.objects import ObjectStore
-from tests.support.process import call
+from tests.support.process import START_SECONDS, ServerProcess, call
 from tests.support.server import running_server
 
 
@@ -88,6 +89,29 @@ def test_a_registry_in_buckets(s3: ObjectStore, bucket: str, tmp_path: Path) -> 
     with pytest.raises(ConflictError, match=f"tile: no tile/0/000.p/{size}") as caught, opened(folder):
         pass
     assert caught.value.code == "log-disagreement"
+
+
+def test_killed_while_publishing(bucket: str, tmp_path: Path) -> None:
+    places = {name: value for name, value in os.environ.items() if name in ("TRAINMARK_TILES", "TRAINMARK_BLOBS")}
+    server = ServerProcess(tmp_path / "registry", places)
+    try:
+        server.start()
+        publisher = Publisher(server.url, 0)
+        publisher.start()
+        publisher.first.wait(START_SECONDS)
+        server.kill()
+        publisher.join(60)
+        assert isinstance(publisher.ended_by, BackendError), publisher.ended_by
+        server.start()
+        with RegistryClient(server.url) as client:
+            found = list(client.resolve(publisher.acknowledged))
+    finally:
+        server.stop()
+    leaves = list(publisher.acknowledged.values())
+    assert leaves
+    assert [[claim["leaf"] for claim in answer["claims"]] for answer in found] == [[leaf] for leaf in leaves]
+    said = call("log", "fsck", "--data-dir", tmp_path / "registry", "--deep")
+    assert (said.code, "all agree" in said.out) == (0, True), said.out + said.err
 
 
 def test_the_guide_moves_a_registry_into_buckets(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,6 +317,31 @@ def test_two_writers_at_once_do_not_replace_each_others_tiles(bucket_url: str) -
     assert [store.read(tile) for tile in tiles] == [b"one" if tile in one else b"other" for tile in tiles]
 
 
+@pytest.mark.parametrize("before", [None, b"first"])
+def test_a_late_writer_does_not_replace_a_newer_checkpoint(bucket_url: str, before: bytes | None) -> None:
+    late, other = S3TileStore(bucket_url), S3TileStore(bucket_url)
+    if before is not None:
+        late.write_checkpoint(before)
+    assert late.read_checkpoint() == other.read_checkpoint() == before
+    other.write_checkpoint(b"second")
+    for _ in range(2):
+        with pytest.raises(ConflictError, match="checkpoint: another writer") as caught:
+            late.write_checkpoint(b"late")
+        assert caught.value.code == "second-writer"
+        assert other.read_checkpoint() == b"second"
+    other.write_checkpoint(b"third")
+
+
+def test_a_checkpoint_whose_answer_was_lost_is_there(bucket_url: str) -> None:
+    store = S3TileStore(bucket_url)
+    store.write_checkpoint(b"first")
+    S3TileStore(bucket_url).write_checkpoint(b"second")  # its own request, as far as it knows
+    store.write_checkpoint(b"second")
+    store.write_checkpoint(b"third")
+    store.write_checkpoint(b"fourth")
+    assert store.read_checkpoint() == b"fourth"
+
+
 @pytest.mark.parametrize("damaged", [b"leaves", gzip.compress(b"leaves", mtime=0)[:-1], b""])
 def test_a_damaged_bundle_is_not_returned(bucket_url: str, damaged: bytes) -> None:
     S3Store.from_url(bucket_url).put("tile/entries/000", damaged, attributes={"Content-Encoding": "gzip"})
