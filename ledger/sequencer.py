@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ledger.errors import VerificationError
 from ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
 from ledger.merkle import root as root_of
 from ledger.tiles import (
@@ -20,6 +21,7 @@ from ledger.tiles import (
     ReadTile,
     Tile,
     format_entries,
+    format_path,
     parse_entries,
     split_hashes,
     tile_of,
@@ -65,6 +67,29 @@ def load_edge(size: int, read: ReadTile) -> Edge:
         return Edge(size, tuple(levels))
     bundle = tile_of(ENTRIES, size, size // WIDTH)
     return Edge(size, tuple(levels), tuple(parse_entries(read(bundle), bundle.width)))
+
+
+def check_edge(edge: Edge, hashes: Sequence[bytes]) -> None:
+    """Checks that the edge is that of the leaves with these `hashes`.
+
+    Raises:
+        VerificationError: ``tile``: a tile at the edge holds other hashes; ``leaf-path``: its bundle another leaf.
+    """
+    last = zip(map(leaf_hash, edge.entries), hashes[edge.size - len(edge.entries) :], strict=True)
+    other = next((at for at, (found, wanted) in enumerate(last) if found != wanted), None)
+    for level, own in enumerate(edge.levels):
+        full = len(hashes) // WIDTH * WIDTH
+        if own != tuple(hashes[full:]):
+            tile = tile_of(level, edge.size, full // WIDTH)
+            raise VerificationError(
+                "does not hold the hashes of the leaves below it", code="tile", field=format_path(tile)
+            )
+        hashes = [root_of(hashes[at : at + WIDTH]) for at in range(0, full, WIDTH)]
+    if other is not None:
+        bundle = tile_of(ENTRIES, edge.size, edge.size // WIDTH)
+        raise VerificationError(
+            f"holds another leaf {bundle.index * WIDTH + other}", code="leaf-path", field=format_path(bundle)
+        )
 
 
 def append(edge: Edge, leaves: Sequence[bytes]) -> tuple[Edge, list[tuple[Tile, bytes]]]:

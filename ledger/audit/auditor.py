@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn, Protocol, TypeAlias
 
-from ledger.audit.bundles import Bundle, Read, hashes_of, read_bundles
+from ledger.audit.bundles import Bundle, Read, hashes_of, read_bundle, read_bundles
 from ledger.audit.folder import AuditFolder, Seen, damaged
 from ledger.audit.frontier import Frontier
 from ledger.audit.watching import Watch, Watched
@@ -40,12 +40,23 @@ from ledger.errors import (
 )
 from ledger.files import shown_path
 from ledger.fork import make_fork, verify_fork
-from ledger.merkle import NodeOf, root_at
+from ledger.merkle import NodeOf, root, root_at
 from ledger.note import parse_note, parse_vkey
 from ledger.policy import NO_QUORUM, verify_checkpoint
 from ledger.state import Fold
 from ledger.statements import Statement
-from ledger.tiles import ENTRIES, HEIGHT, MAX_LEVEL, WIDTH, ReadTile, Tile, TileNodes, format_path, tile_of
+from ledger.tiles import (
+    ENTRIES,
+    HEIGHT,
+    MAX_LEVEL,
+    WIDTH,
+    ReadTile,
+    Tile,
+    TileNodes,
+    format_path,
+    split_hashes,
+    tile_of,
+)
 from ledger.trust import Trust
 
 COMMIT_EVERY: Final = 128
@@ -242,6 +253,7 @@ class _Audit:
                 self._forked(note, nodes)
             return
         if nodes.root() != new.root:
+            _check_edge(new.size, read)
             raise VerificationError(
                 f"the log's hash tiles do not lead to the root that it signed over {new.size} leaves", code="tile"
             )
@@ -430,6 +442,27 @@ def _partial(size: int) -> list[Tile]:
     """Returns the partial tiles of a log of `size` leaves."""
     levels = ((ENTRIES, size), *((level, size >> (HEIGHT * level)) for level in range(MAX_LEVEL + 1)))
     return [tile_of(level, size, count // WIDTH) for level, count in levels if count % WIDTH]
+
+
+def _check_edge(size: int, read: _Reader) -> None:
+    """Finds the tile at the edge that is not made of what lies below it, to name what is wrong with a root.
+
+    Raises:
+        VerificationError: ``tile``, or ``leaf-path`` of the lowest level.
+    """
+    for tile in _partial(size):
+        if tile.level == ENTRIES:
+            read_bundle(Bundle(tile, read.tile(tile), read.hashes(replace(tile, level=0)), known=True))
+            continue
+        first = tile.index * WIDTH
+        below = [Tile(tile.level - 1, first + at) for at in range(tile.width)] if tile.level else []
+        if any(
+            root(split_hashes(read.hashes(one), one)) != hash_
+            for one, hash_ in zip(below, split_hashes(read.hashes(tile), tile), strict=False)
+        ):
+            raise VerificationError(
+                "does not hold the roots of the tiles below it", code="tile", field=format_path(tile)
+            )
 
 
 def _up_to(seen: Seen, last: Checkpoint | None) -> Seen:

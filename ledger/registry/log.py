@@ -35,6 +35,7 @@ from ledger.errors import (
     NotFoundError,
     RefusedError,
     TrainmarkError,
+    VerificationError,
 )
 from ledger.keys import Signer
 from ledger.merkle import EMPTY_ROOT, leaf_hashes, root
@@ -43,7 +44,7 @@ from ledger.policy import verify_checkpoint
 from ledger.ports import Cosigners, EntryStore, Head, TileStore
 from ledger.registry.public import PublicLog, disagreement, fold_leaf, verified
 from ledger.registry.rotation import checkpoint_signers, log_keys, to_sign
-from ledger.sequencer import append, load_edge
+from ledger.sequencer import append, check_edge, load_edge
 from ledger.state import Fold
 from ledger.statements import Statement, UnknownBody, parse_statement, verify_statement
 from ledger.witnessing import add_cosignatures, true_cosignatures
@@ -187,13 +188,12 @@ class Log(PublicLog):
             head = self._empty_head()
         self._check_signed(head)
         try:
-            self._check_leaves(head, published)
+            hashes = self._check_leaves(head, published)
             self._tiles.write(self._entries.staged())
             self._edge = load_edge(head.size, self._tiles.read)
-        except (NotFoundError, MalformedError) as e:
+            check_edge(self._edge, hashes)
+        except (NotFoundError, MalformedError, VerificationError) as e:
             raise disagreement(f"the database is at {head.size} leaves, and the tile folder: {e}") from e
-        if self._edge.root != head.root:
-            raise disagreement(f"the tiles' root at size {head.size} is not the database's")
         self._open_at(head, published)
 
     def _open_at(self, head: Head, published: bytes | None) -> None:
@@ -242,13 +242,14 @@ class Log(PublicLog):
             signers = ", ".join(f"{s.name}+{s.key_id.hex()}" for s in note.signatures)
             raise disagreement(f"{what} is signed by {signers}, the key is {' or '.join(map(format_vkey, own))}")
 
-    def _check_leaves(self, head: Head, published: bytes | None) -> None:
-        """Checks that the database's leaves lead to its head, and on the way there to the published checkpoint."""
+    def _check_leaves(self, head: Head, published: bytes | None) -> list[bytes]:
+        """Checks that the database's leaves lead to its head, and on the way there to the published checkpoint; returns
+        their hashes."""
         hashes = leaf_hashes(self._entries.leaves(0, head.size))
         if root(hashes) != head.root:
             raise disagreement(f"the database's leaves have another root than the log at {head.size}")
         if published is None:
-            return
+            return hashes
         shown, _ = parse_checkpoint(published)
         if shown.origin != self.origin or shown.size > head.size:
             raise disagreement(
@@ -259,6 +260,7 @@ class Log(PublicLog):
             raise disagreement(
                 f"the published checkpoint at {shown.size} leaves has another root than the database's leaves"
             )
+        return hashes
 
     def append(self, statement: Statement) -> Logged:
         """Logs a statement whose signature is checked here.

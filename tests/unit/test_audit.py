@@ -252,6 +252,7 @@ def test_a_tile_changed_by_one_bit(case: Case, name: str, place: int) -> None:
     refused = case.refused()
     assert isinstance(refused, VerificationError)
     assert refused.code in ("tile", "leaf-path")
+    assert name in str(refused)
     case.publish(leaves(600))
     assert case.audit().size == 600
 

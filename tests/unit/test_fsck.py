@@ -17,12 +17,15 @@ from ledger.audit.folder import LogFolder
 from ledger.canonical import Object
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.encoding import digest_encode
+from ledger.errors import ConflictError
 from ledger.manifests import Manifest, format_manifest
 from ledger.note import ED25519, VerifierKey, format_vkey
+from ledger.policy import parse_policy
 from ledger.ports import Head
 from ledger.registry.fsck import fsck as check
 from ledger.statements import manifest_body, sign_statement
 from ledger.store.memory import MemoryBlobStore, MemoryCatalog, MemoryEntryStore, MemoryLog
+from ledger.trust import Trust, format_trust
 from tests.simulator import HandMadeLog, Library, digest, key, library
 from tests.support.logs import flip
 from tests.support.process import Said, call
@@ -143,8 +146,9 @@ def blob(folder: Path) -> Path:
         (another_checkpoint(RECORDS + 9, bytes(32)), "checkpoint"),
         (gone("log/checkpoint"), "checkpoint"),
         (lambda folder: (folder / "log/checkpoint").write_bytes(b"rubbish"), "checkpoint"),
-        (flipped(f"log/tile/0/001.p/{RECORDS + 3 - 256}"), f"root at {RECORDS + 3} leaves"),
-        (flipped("log/tile/1/000.p/1"), f"root at {RECORDS + 3} leaves"),
+        (flipped(f"log/tile/0/001.p/{RECORDS + 3 - 256}"), f"tile/0/001.p/{RECORDS + 3 - 256}"),
+        (flipped(f"log/tile/entries/001.p/{RECORDS + 3 - 256}"), f"tile/entries/001.p/{RECORDS + 3 - 256}"),
+        (flipped("log/tile/1/000.p/1"), "tile/1/000.p/1"),
         (gone("log/tile/1/000.p/1"), "tiles"),
     ],
 )
@@ -162,7 +166,6 @@ def test_what_is_found_at_a_glance(data: Path, change: Callable[[Path], None], w
     [
         (flipped("log/tile/0/000"), "tile/0/000"),
         (flipped("log/tile/entries/000"), "tile/entries/000"),
-        (flipped(f"log/tile/entries/001.p/{RECORDS + 3 - 256}"), f"tile/entries/001.p/{RECORDS + 3 - 256}"),
         (gone("log/tile/entries/000"), "tile/entries/000"),
         (sql("UPDATE manifest SET place = 'elsewhere'"), "manifest leaf 1, place"),
         (sql("UPDATE manifest SET header = x'00'"), "manifest leaf 1, header"),
@@ -184,6 +187,35 @@ def test_what_is_found_by_making_everything_anew(data: Path, change: Callable[[P
     assert said.code == 1, said.out + said.err
     assert {found["what"] for found in said.value["disagreements"]} == {what}, said.out
     assert contents(data) == before
+
+
+EDGE = [f"tile/{level}/001.p/{RECORDS + 3 - 256}" for level in ("entries", 0)] + ["tile/1/000.p/1"]
+"""The tiles that a start reads: what comes next is made of them."""
+
+
+@pytest.mark.parametrize("name", [*EDGE, "tile/0/000", "tile/entries/000"])
+def test_a_tile_changed_by_one_bit_is_named(data: Path, tmp_path: Path, name: str) -> None:
+    trust = tmp_path / "trust.json"
+    with open_registry(Settings(data_dir=data, anchor_interval=3600)) as running:
+        log, did = running.registry.log, running.registry.identity.did
+        policy = f"log {log.vkey}\nquorum none\n"
+    trust.write_bytes(format_trust(Trust(policy, parse_policy(policy), did, (), {})))
+    words = ("log", "audit", data / "log", "--trust", trust, "--state", tmp_path / "audit")
+    assert call(*words).code == 0
+    shutil.rmtree(tmp_path / "audit")
+
+    flip(data / "log" / name, -1)
+    said = call(*words)
+    assert (said.code, name in said.err) == (1, True), said
+    assert [found["what"] for found in fsck(data).value["disagreements"]] == [name]
+    if name in EDGE:
+        assert [found["what"] for found in fsck(data, deep=False).value["disagreements"]] == [name]
+        with (
+            pytest.raises(ConflictError, match=f"the tile folder: {name}") as refused,
+            open_registry(Settings(data_dir=data, anchor_interval=3600)),
+        ):
+            pass
+        assert refused.value.code == "log-disagreement"
 
 
 def test_a_void_leaf_is_none_that_a_registry_logs() -> None:

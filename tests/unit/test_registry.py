@@ -32,7 +32,7 @@ from ledger.registry.service import Registry
 from ledger.registry.speaking import MAX_KEYS
 from ledger.statements import key_add_body, manifest_body, parse_statement, sign_statement
 from ledger.store.memory import MemoryBlobStore, MemoryCatalog, MemoryLog, MemoryTileStore
-from ledger.tiles import Tile
+from ledger.tiles import ENTRIES, Tile
 from tests.reference import statement as reference
 from tests.reference import tiles as reference_tiles
 from tests.simulator import (
@@ -775,14 +775,18 @@ def refusal(world: World) -> ConflictError:
     return caught.value
 
 
-def test_a_tampered_tile(stopped: World) -> None:
-    tile = Tile(0, 0, len(stopped.log.leaves))
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [(0, "tile/0/000.p/5: does not hold the hashes"), (ENTRIES, "tile/entries/000.p/5: holds another leaf 4")],
+)
+def test_a_tampered_tile(stopped: World, level: int, said: str) -> None:
+    """Not even one bit of what the next tiles are made of; of a bundle no root shows it."""
+    tile = Tile(level, 0, len(stopped.log.leaves))
     data = stopped.tiles.read(tile)
     stopped.tiles._tiles[tile] = data[:-1] + bytes([data[-1] ^ 1])
     error = refusal(stopped)
     assert error.code == "log-disagreement"
-    assert "the tiles' root" in str(error)
-    assert "database" in str(error)
+    assert f"the database is at 5 leaves, and the tile folder: {said}" in str(error)
 
 
 def test_an_older_database(stopped: World) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.errors import VerificationError
 from ledger.merkle import EMPTY_ROOT
-from ledger.sequencer import Edge, append, load_edge
-from ledger.tiles import Tile, new_tiles, parse_path
+from ledger.sequencer import Edge, append, check_edge, load_edge
+from ledger.tiles import Tile, format_path, new_tiles, parse_path, tile_of
 from tests.reference import merkle as reference_merkle
 from tests.reference import tiles as reference
 
@@ -88,3 +91,22 @@ def test_a_log_of_three_levels() -> None:
         assert first.root == reference_merkle.root(leaves[:end])
         assert load_edge(end, written.__getitem__) == first
     assert written[Tile(2, 0, 1)] == reference_merkle.root(leaves[:65_536])
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 1400])
+def test_each_tile_at_the_edge_is_that_of_the_leaves(size: int) -> None:
+    edge, hashes = append(Edge(), LEAVES[:size])[0], [reference_merkle.leaf_hash(leaf) for leaf in LEAVES[:size]]
+    check_edge(edge, hashes)
+    for level, own in enumerate(edge.levels):
+        for at in range(len(own)):
+            levels = list(edge.levels)
+            levels[level] = (*own[:at], bytes(32), *own[at + 1 :])
+            with pytest.raises(VerificationError) as refused:
+                check_edge(replace(edge, levels=tuple(levels)), hashes)
+            tile = tile_of(level, size, (size >> 8 * level) // 256)
+            assert (refused.value.code, refused.value.field) == ("tile", format_path(tile))
+    for at in range(len(edge.entries)):
+        entries = (*edge.entries[:at], b"another", *edge.entries[at + 1 :])
+        with pytest.raises(VerificationError, match=f"holds another leaf {size - len(entries) + at}$") as refused:
+            check_edge(replace(edge, entries=entries), hashes)
+        assert refused.value.code == "leaf-path"
