@@ -5,6 +5,7 @@
     frontier    the right edge of a tree that grows tile by tile; which hash tiles there have to be
     bundles     reading entry bundles on several processors: form, hashes and signatures
     folder      what an auditor keeps: its own copy of the log, and how far it has come
+    wording     what a leaf says, in words
     watching    what happened to keys, manifests and leaves that somebody watches
     auditor     the audit itself, in numbered steps
     answers     what a registry's API says, compared with the leaves

@@ -114,8 +114,9 @@ def _read_there(bundle: Bundle) -> list[Handed]:
 def _fields(s: Statement) -> Handed:
     """Returns the fields of a statement without its bytes, and those of its body behind the body's class."""
     body = s.body
-    # A did that is one object goes over once for each bundle.
-    values = tuple([getattr(body, name) for name in body.__slots__])
+    # A text that is one object goes over once for each bundle.
+    found = (getattr(body, name) for name in body.__slots__)
+    values = tuple([intern(value) if type(value) is str else value for value in found])
     return s.type, intern(s.by), intern(s.key), s.log, s.known_block, type(body), values
 
 

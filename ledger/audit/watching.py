@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from ledger.audit.wording import sentence
 from ledger.canonical import Object
-from ledger.encoding import decimal_decode, digest_decode, digest_encode
+from ledger.encoding import decimal_decode, digest_decode
 from ledger.errors import MalformedError, shown
 from ledger.keys import did_decode
 from ledger.state import Fold
-from ledger.statements import DisputeBody, ManifestBody, ReviewBody, Statement, UnknownBody
+from ledger.statements import ManifestBody, Statement, UnknownBody
 
 MAX_TOLD: Final = 10_000
 """Events kept for each watched word; more are counted."""
@@ -41,11 +42,13 @@ class Event:
 
 @dataclass(slots=True)
 class Watched:
-    """One watched word, what happened to it since the last audit, and its manifests: state before and now."""
+    """One watched word, the `count` of leaves that concern it, what happened to it since the last audit, and its
+    manifests: state before and now."""
 
     word: str
     digest: bytes | None = None
     leaves: set[int] = field(default_factory=set)
+    count: int = 0
     events: list[Event] = field(default_factory=list)
     more: int = 0
     before: dict[int, str] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Watched:
         """Returns what happened as JSON."""
         return {
             "watched": self.word,
+            "leaves": self.count,
             "events": [event.value() for event in self.events],
             "more": self.more,
             "manifests": [
@@ -90,10 +94,13 @@ class Watch:
                 concerned = watched.concerns(index, statement)
                 if concerned and reason is None and isinstance(statement.body, ManifestBody):
                     watched.leaves.add(index)
-            if not concerned or not new:
+            if not concerned:
+                continue
+            watched.count += 1
+            if not new:
                 continue
             if len(watched.events) < MAX_TOLD:
-                watched.events.append(Event(index, _sentence(statement, reason)))
+                watched.events.append(Event(index, sentence(statement, reason)))
             else:
                 watched.more += 1
 
@@ -127,19 +134,3 @@ def _named(body: object) -> Iterator[tuple[str, object]]:
 
 def _each(value: object) -> tuple[object, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _sentence(statement: Statement | None, reason: str | None) -> str:
-    if statement is None:
-        return f"no statement ({reason})"
-    words = [statement.type]
-    match statement.body:
-        case ReviewBody() as body:
-            words.append(f"{body.outcome} of leaf {body.leaf}")
-        case DisputeBody() as body:
-            words.append(f"{body.op} about leaf {body.leaf}" + (f", {body.outcome}" if body.outcome else ""))
-        case ManifestBody() as body:
-            words.append(digest_encode(body.manifest))
-        case _:
-            words += [f"about leaf {value}" for name, value in _named(statement.body) if name == "leaf"]
-    return f"{' '.join(words)} by {statement.by}" + (f" ({reason})" if reason else "")

@@ -19,6 +19,7 @@ from ledger.note import MAX_NOTE_BYTES
 if TYPE_CHECKING:
     from ledger.audit.answers import Difference
     from ledger.audit.auditor import Audit, Source
+    from ledger.audit.watching import Watched
     from ledger.client import RegistryClient
 
 SHOWN = 20
@@ -123,17 +124,24 @@ def audit_lines(found: Audit, differences: Sequence[Difference], not_checked: Se
     lines += [f"    leaf {index}: {reason}" for index, reason in found.void[:SHOWN]]
     lines += _more(len(found.void))
     for watched in found.watched:
-        count = len(watched.events) + watched.more
-        lines.append(f"  watched {watched.word}: {count} leaves since the last audit")
-        lines += [f"    leaf {event.index}: {event.text}" for event in watched.events[:SHOWN]]
-        lines += _more(count)
-        for leaf, state in watched.after.items():
-            before = watched.before.get(leaf)
-            was = "new" if before is None else f"was {before}"
-            lines.append(f"    manifest leaf {leaf} is {state}" + ("" if before == state else f" ({was})"))
+        lines += _watched_lines(watched)
     lines += [f"  the registry says {d.said} of {d.what}, the log {d.logged}" for d in differences[:SHOWN]]
     lines += _more(len(differences))
     return lines + [f"  not checked: {sentence}" for sentence in not_checked]
+
+
+def _watched_lines(watched: Watched) -> list[str]:
+    if not watched.count:
+        return [f"  watched {watched.word}: not in this log, which names manifests and not the files in them"]
+    new = len(watched.events) + watched.more
+    lines = [f"  watched {watched.word}: in {watched.count} leaves, {new} of them new"]
+    lines += [f"    leaf {event.index}: {event.text}" for event in watched.events[:SHOWN]]
+    lines += _more(new)
+    for leaf, state in watched.after.items():
+        before = watched.before.get(leaf)
+        was = "new" if before is None else f"was {before}"
+        lines.append(f"    manifest leaf {leaf} is {state}" + ("" if before == state else f" ({was})"))
+    return lines
 
 
 def _more(count: int) -> list[str]:

@@ -17,6 +17,7 @@ from ledger.audit import auditor
 from ledger.audit.auditor import Audit, audit
 from ledger.audit.folder import AuditFolder, LogFolder, Seen, format_seen, parse_seen
 from ledger.audit.frontier import Frontier
+from ledger.audit.wording import sentence
 from ledger.canonical import Object, canonical
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.encoding import digest_encode
@@ -567,9 +568,74 @@ def test_what_happened_to_what_is_watched(case: Case) -> None:
     assert told == dict(zip(words, [[5, 6, 8], [5, 6, 7, 9], [], [8], [10], [11], [5, 7, 9]], strict=True))
     eva = found[EVA.did]
     assert (eva.before, eva.after) == ({1: "listed"}, {1: "disputed"})
-    assert eva.events[1].text == f"dispute hold about leaf 1 by {WHO.did}"
+    assert (eva.count, found["2"].count) == (7, 1)
+    assert [event.text for event in eva.events] == [
+        f"opens a dispute over leaf 1, by {MALLORY.did}",
+        f"holds case 5 over leaf 1, by {WHO.did}",
+        f"adds the key {key('eva, second').did}, by {EVA.did}",
+    ]
+    assert found["11"].events[0].text.startswith("no statement: malformed")
     assert found[MALLORY.did].after == {7: "ended"}
     assert [w.events for w in case.audit(watch=words).watched] == [[]] * len(words)
+
+
+def test_what_is_watched_in_words(case: Case, trust_file: Path) -> None:
+    case.publish(leaves(5))
+    nobody, words = digest_encode(digest("a file")), ("log", "audit", case.log, "--state", case.state)
+
+    def told() -> str:
+        return call(*words, "--trust", trust_file, "--watch", "1", "--watch", nobody).out
+
+    first = told()
+    assert "watched 1: in 2 leaves, 2 of them new\n" in first
+    assert f"    leaf 1: manifest {digest_encode(digest('a manifest'))}, by {EVA.did}\n" in first
+    assert f"    leaf 2: review of leaf 1: listed, public, by {WHO.did}\n" in first
+    assert "    manifest leaf 1 is listed (new)\n" in first
+    assert f"watched {nobody}: not in this log" in first
+    log = HandMadeLog()
+    case.publish((*leaves(5), log.by_registry("review", review_body(1, "delisted")).data))
+    second = told()
+    assert "watched 1: in 3 leaves, 1 of them new\n" in second
+    assert "    leaf 5: review of leaf 1: delisted, by" in second
+    assert "    manifest leaf 1 is ended (was listed)\n" in second
+
+
+WITNESSED = digest_encode(digest("evidence"))
+SAID: list[tuple[str, Object, str]] = [
+    (
+        "key",
+        {"op": "revoke", "key": EVA.did, "since": 3},
+        f"revokes the key {EVA.did}, and disputes its leaves from 3 on",
+    ),
+    ("key", key_add_body(EVA.did, MALLORY, recovery=True), f"adds the recovery key {MALLORY.did}"),
+    ("manifest", manifest_body(digest("m"), (1, 4)), f"manifest {digest_encode(digest('m'))}, in place of leaves 1, 4"),
+    ("withdraw", {"leaf": 1, "effective_at": "2027-01-01T00:00:00Z"}, "withdraws leaf 1 from 2027-01-01T00:00:00Z on"),
+    ("identity", {"creator": EVA.did, "level": "domain", "evidence": None}, f"identity of {EVA.did}: domain"),
+    ("dispute", {**dispute_body("open", 1), "entries": [0, 2]}, "opens a dispute over leaf 1, entries 0, 2"),
+    ("dispute", dispute_body("answer", 1, 5), "answers case 5 over leaf 1"),
+    ("dispute", {**dispute_body("decide", 1, 5), "outcome": "upheld"}, "decides case 5 over leaf 1: upheld"),
+    ("token", {"token": WITNESSED}, f"token {WITNESSED}"),
+    (
+        "status",
+        {"uri": "https://r.example/s", "bits": 2, "count": 8, "digest": WITNESSED},
+        "status list https://r.example/s",
+    ),
+    ("snapshot", {"size": 9, "bits": 0, "count": 1, "root": WITNESSED}, "snapshot of 9 leaves"),
+    (
+        "training",
+        {"model": WITNESSED, "corpus": {"root": WITNESSED, "count": 3}, "tokens": [6], "size": 9},
+        f"training of the model {WITNESSED} under the tokens of leaf 6",
+    ),
+    ("record", {"kind": "audit", "refs": [], "evidence": WITNESSED}, f"record of kind audit, {WITNESSED}"),
+    ("poem", {"lines": []}, "a statement of type poem that this program does not know"),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "said"), SAID)
+def test_each_statement_in_words(kind: str, body: Object, said: str) -> None:
+    statement = sign_statement(kind, EVA.did, MALLORY, ORIGIN, body)
+    assert sentence(statement, None) == f"{said}, by {EVA.did} with the key {MALLORY.did}"
+    assert sentence(statement, "void: no").endswith("; without effect: void: no")
 
 
 @pytest.mark.parametrize("word", ["did:key:z6Mk", "sha256:12", "-1", "koi.png", "", "01"])
