@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -29,6 +29,7 @@ from ledger.store.files import FolderTileStore
 from ledger.tiles import Tile, format_path
 from tests.simulator import ORIGIN, identity
 
+KINDS = ("tree", "files", "database", "bare")
 LEAVES = 100_000
 BATCH = 256
 LEAF_BYTES = 700
@@ -101,19 +102,20 @@ class Bare:
 
     folder: Path
     tree: Tree
+    files: list[tuple[Path, bytes]] = field(default_factory=list)
 
-    def prepare(self, leaves: Sequence[bytes]) -> list[tuple[Path, bytes]]:
+    def prepare(self, leaves: Sequence[bytes]) -> None:
+        """Makes what the next call writes."""
         head, tiles = self.tree.grow(leaves)
-        files = [(self.folder / format_path(tile), data) for tile, data in tiles]
-        files.append((self.folder / f"checkpoint-{head.size}", head.note))
-        for path, _ in files:
+        self.files = [(self.folder / format_path(tile), data) for tile, data in tiles]
+        self.files.append((self.folder / f"checkpoint-{head.size}", head.note))
+        for path, _ in self.files:
             path.parent.mkdir(parents=True, exist_ok=True)
-        return files
 
-    def write(self, files: Sequence[tuple[Path, bytes]]) -> None:
-        for path, data in files:
+    def __call__(self, leaves: Sequence[bytes]) -> None:
+        for path, data in self.files:
             _synced(path, data)
-        for folder in {path.parent for path, _ in files}:
+        for folder in {path.parent for path, _ in self.files}:
             _synced(folder, None)
 
 
@@ -128,7 +130,7 @@ def _synced(path: Path, data: bytes | None) -> None:
         os.close(fd)
 
 
-def measure(leaves: int, start: int, folder: Path) -> dict[str, list[float]]:
+def measure(leaves: int, start: int, folder: Path, kinds: Sequence[str] = KINDS) -> dict[str, list[float]]:
     """Returns the seconds of every batch, by kind of work, on a log that has `start` leaves before."""
     first = edge_at(start)
     bare = Bare(folder / "bare", Tree(first))
@@ -140,33 +142,34 @@ def measure(leaves: int, start: int, folder: Path) -> dict[str, list[float]]:
         early = [b"leaf %d" % index for index in range(start)]
         edge, tiles = append(Edge(), early)
         entries.commit(0, Head(edge.size, edge.root, b""), early, tiles)
-    works: dict[str, Step] = {"tree": Tree(first), "files": files, "database": database}
-    times: dict[str, list[float]] = {name: [] for name in (*works, "bare")}
+    works: dict[str, Step] = {"tree": Tree(first), "files": files, "database": database, "bare": bare}
+    times: dict[str, list[float]] = {name: [] for name in kinds}
     for batch in batches(leaves):
-        prepared = bare.prepare(batch)
-        for name, work in (*works.items(), ("bare", None)):
+        bare.prepare(batch)
+        for name in kinds:
             began = perf_counter()
-            if work is None:
-                bare.write(prepared)
-            else:
-                work(batch)
+            works[name](batch)
             times[name].append(perf_counter() - began)
     entries.close()
     return times
+
+
+def rate(seconds: Sequence[float]) -> float:
+    """Returns leaves per second at the batch in the middle of those that took so long: a neighbor may hold up some."""
+    return BATCH / median(seconds)
 
 
 def main() -> None:
     """Prints the table."""
     leaves = int(sys.argv[1]) if len(sys.argv) > 1 else LEAVES
     print(f"{leaves:,} leaves of {LEAF_BYTES} bytes in batches of {BATCH}; bare: the same files and nothing else")
-    print(f"{'work':<24}{'batches':<12}{'leaves/s':>12}{'median':>12}{'of bare':>10}")
+    print(f"{'work':<24}{'batches':<12}{'median':>12}{'all':>12}{'of bare':>10}")
     for start, name in ((0, "aligned"), (1, "one off")):
         with tempfile.TemporaryDirectory(dir=".") as folder:
             times = measure(leaves, start, Path(folder))
         for work, seconds in times.items():
-            rate, middle = BATCH * len(seconds) / sum(seconds), BATCH / median(seconds)
-            part = sum(times["bare"]) / sum(seconds)
-            print(f"{work:<24}{name:<12}{rate:>10,.0f}/s{middle:>10,.0f}/s{part:>10.0%}", flush=True)
+            whole, part = BATCH * len(seconds) / sum(seconds), rate(seconds) / rate(times["bare"])
+            print(f"{work:<24}{name:<12}{rate(seconds):>10,.0f}/s{whole:>10,.0f}/s{part:>10.0%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ from ledger.proof import verify_proof
 from ledger.trust import Trust, format_trust
 from tests.e2e import test_api_story as story
 from tests.e2e.test_postgres import answers
-from tests.e2e.test_server_kill import Publisher
 from tests.support import ROOT
 from tests.support.library import make_library, signing_key
 from tests.support.objects import ObjectStore
 from tests.support.process import START_SECONDS, ServerProcess, call
+from tests.support.publishing import Publisher
 from tests.support.server import running_server
 
 
@@ -104,10 +104,10 @@ def test_killed_while_publishing(bucket: str, tmp_path: Path) -> None:
         assert isinstance(publisher.ended_by, BackendError), publisher.ended_by
         server.start()
         with RegistryClient(server.url) as client:
-            found = list(client.resolve(publisher.acknowledged))
+            found = list(client.resolve(publisher.history.acknowledged))
     finally:
         server.stop()
-    leaves = list(publisher.acknowledged.values())
+    leaves = list(publisher.history.acknowledged.values())
     assert leaves
     assert [[claim["leaf"] for claim in answer["claims"]] for answer in found] == [[leaf] for leaf in leaves]
     said = call("log", "fsck", "--data-dir", tmp_path / "registry", "--deep")

@@ -197,7 +197,7 @@ EDGE = [f"tile/{level}/001.p/{RECORDS + 3 - 256}" for level in ("entries", 0)] +
 def test_a_tile_changed_by_one_bit_is_named(data: Path, tmp_path: Path, name: str) -> None:
     trust = tmp_path / "trust.json"
     with open_registry(Settings(data_dir=data, anchor_interval=3600)) as running:
-        log, did = running.registry.log, running.registry.identity.did
+        log, did = running.writer.registry.log, running.writer.registry.identity.did
         policy = f"log {log.vkey}\nquorum none\n"
     trust.write_bytes(format_trust(Trust(policy, parse_policy(policy), did, (), {})))
     words = ("log", "audit", data / "log", "--trust", trust, "--state", tmp_path / "audit")
