@@ -174,7 +174,7 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         anchorer = Anchorer(registry, partial(_open_chain, settings, keys.anchor), settings.anchor_interval)
         stack.callback(anchorer.close)
         anchorer.open(must_answer=settings.chain == EMBEDDED)
-        _renew_policy(registry)  # after the comparison: a log that was rolled back would fork with it
+        registry.begin()  # after the comparison: a log that was rolled back would fork with what it logs
         with disk_errors("log.vkey"):
             (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
         sharer = None
@@ -356,15 +356,3 @@ def _opened(
         yield registry
     finally:
         registry.close()
-
-
-def _renew_policy(registry: Registry) -> None:
-    last = registry.log.fold.policy
-    body = registry.policy_body()
-    if last is None or (last.log_key, last.issuer, list(last.token_keys), last.rules.hex()) != (
-        body["log_key"],
-        body["issuer"],
-        body["token_keys"],
-        str(body["rules"]).removeprefix("sha256:"),
-    ):
-        registry.log.append(registry.sign("policy", body))

@@ -264,6 +264,7 @@ class World:
             except BaseException:
                 entries.close()
                 raise
+            self._open.begin()
         return self._open
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """A registry over its stores: publishing, speaking, erasing.  Knows ports only.
 
 Order of a publication: cheap checks → blobs → log → catalog → review by rule.  A crash between two of them is finished
-when the registry is opened: it looks for logged manifests that are not in the catalog, or have no review though a rule
+when the registry begins: it looks for logged manifests that are not in the catalog, or have no review though a rule
 decides them.  What is left when the witnesses' quorum comes too late for whoever waited is finished before the next
 thing is logged.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.reading` (what
 is public), :mod:`ledger.registry.speaking` (statements by
@@ -67,7 +67,11 @@ class Receipt:
 
 
 class Registry(Reading):
-    """One registry over its stores; safe to use from several threads."""
+    """One registry over its stores; safe to use from several threads.  It logs nothing by itself before ``begin``.
+
+    Raises:
+        ConflictError: ``log-disagreement``: the stores tell different stories, or that of another registry.
+    """
 
     log: Log
 
@@ -96,23 +100,28 @@ class Registry(Reading):
         self._speaking = Speaking(
             identity.did, self.log, catalog, self.turns, clock, self._terms, self.all_entries, self._erase
         )
-        try:
-            self._open()
-        except BaseException:
+        if self.log.fold.registry not in (None, identity.did):
             self.close()
-            raise
-
-    def _open(self) -> None:
-        """Begins the log with the policy, or checks that the log is this registry's; then finishes what was cut off."""
-        policy = self.policy_body()  # refuses a log without its keys before anything is written
-        if self.log.head.size == 0:
-            self.log.append(self.sign("policy", policy))
-        if self.log.fold.registry != self.identity.did:
             raise ConflictError(
-                f"the log is run by {self.log.fold.registry}, the keys are of {self.identity.did}",
-                code="log-disagreement",
+                f"the log is run by {self.log.fold.registry}, the keys are of {identity.did}", code="log-disagreement"
             )
+
+    def begin(self) -> None:
+        """Logs what a start logs: reviews that were cut off, and the policy where the log has none, or another one.
+
+        To be called once, after the head was compared with what others know of the log (an anchor): one that was rolled
+        back forks with the first leaf it takes.
+        """
+        body = self.policy_body()  # refuses a log without its keys before anything is written
         self.reconcile()
+        last = self.log.fold.policy
+        if last is None or (last.log_key, last.issuer, list(last.token_keys), digest_encode(last.rules)) != (
+            body["log_key"],
+            body["issuer"],
+            body["token_keys"],
+            body["rules"],
+        ):
+            self.log.append(self.sign("policy", body))
 
     def policy_body(self) -> Object:
         """Returns the body of this registry's policy statement.
