@@ -88,8 +88,7 @@ def load(manifest: bytes, entries: bytes, blobs: BlobStore) -> Payload:
         NotFoundError: a blob is gone.
     """
     header = read_header(parse(blobs.get(manifest), "header", MAX_HEADER_BYTES))
-    values = as_list(parse(blobs.get(entries), "entries", MAX_MANIFEST_BYTES), "entries", MAX_ENTRIES, 1)
-    read = tuple(read_entry(value, f"entries[{n}]") for n, value in enumerate(values))
+    read = _read_entries(blobs.get(entries))
     check_order(read)
     if len(read) != header.entry_count or entries_root(read) != header.entries_root:
         raise MalformedError("the entries are not those of the header", field="entries")
@@ -138,12 +137,16 @@ def _entries_by_root(blobs: BlobStore) -> dict[tuple[bytes, int], bytes]:
         if not data.startswith(b'[{"content_hash":'):
             continue
         try:
-            values = as_list(parse(data, "entries", MAX_MANIFEST_BYTES), "entries", MAX_ENTRIES, 1)
-            read = [read_entry(value) for value in values]
+            read = _read_entries(data)
         except TrainmarkError:
             continue
         roots[entries_root(read), len(read)] = digest
     return roots
+
+
+def _read_entries(data: bytes) -> tuple[Entry, ...]:
+    values = as_list(parse(data, "entries", MAX_MANIFEST_BYTES), "entries", MAX_ENTRIES, 1)
+    return tuple(read_entry(value, f"entries[{n}]") for n, value in enumerate(values))
 
 
 def erase(record: ManifestRecord, blobs: BlobStore, catalog: Catalog) -> None:
@@ -152,17 +155,28 @@ def erase(record: ManifestRecord, blobs: BlobStore, catalog: Catalog) -> None:
     Terms stay: others use them.  Entries stay while another payload has the very same ones, as the next version of a
     library may; they go with the last of them.
     """
-    if not _is_shared(record, catalog):
+    first = parse_entry(catalog.entry(record.leaf, 0))
+    if not _is_shared(record.leaf, record.entries, first, catalog):
         blobs.delete(record.entries)
     blobs.delete(record.manifest)
     catalog.remove_manifest(record.leaf)
 
 
-def _is_shared(record: ManifestRecord, catalog: Catalog) -> bool:
-    """Whether another payload is made of the same entries: it is found by the first of them."""
-    first = parse_entry(catalog.entry(record.leaf, 0))
+def erase_unentered(leaf: ManifestState, blobs: BlobStore, catalog: Catalog) -> None:
+    """Erases the blobs of a payload that the catalog lacks, found as ``rebuild`` finds them; as ``erase`` else."""
+    header = own_header(leaf, blobs)
+    if header is None:
+        return
+    entries = _entries_by_root(blobs).get((header.entries_root, header.entry_count))
+    if entries is not None and not _is_shared(leaf.index, entries, _read_entries(blobs.get(entries))[0], catalog):
+        blobs.delete(entries)
+    blobs.delete(leaf.manifest)
+
+
+def _is_shared(leaf: int, entries: bytes, first: Entry, catalog: Catalog) -> bool:
+    """Whether another payload than that of `leaf` is made of the same entries: it is found by the first of them."""
     for match in catalog.find([first.provenance_hash]).get(first.provenance_hash, ()):
         other = catalog.manifest(match.leaf)
-        if match.leaf != record.leaf and other is not None and other.entries == record.entries:
+        if match.leaf != leaf and other is not None and other.entries == entries:
             return True
     return False

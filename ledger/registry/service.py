@@ -2,11 +2,11 @@
 
 Order of a publication: cheap checks → blobs → log → catalog → review by rule.  A crash between two of them is finished
 when the registry begins: it looks for logged manifests that are not in the catalog, or have no review though a rule
-decides them.  What is left when the witnesses' quorum comes too late for whoever waited is finished before the next
-thing is logged.  Nothing here asks the network.  Beside it: :mod:`ledger.registry.reading` (what
-is public), :mod:`ledger.registry.speaking` (statements by
-themselves), :mod:`ledger.registry.claims` (who claims a file), :mod:`ledger.registry.reviews`,
-:mod:`ledger.registry.proving`, :mod:`ledger.registry.grants` (tokens) and :mod:`ledger.registry.anchoring`.
+decides them.  What is left when a store fails after the log has a statement, or the witnesses' quorum comes too late
+for whoever waited, is finished before the next thing is logged.  Nothing here asks the network.  Beside it:
+:mod:`ledger.registry.reading` (what is public), :mod:`ledger.registry.speaking` (statements by themselves),
+:mod:`ledger.registry.claims` (who claims a file), :mod:`ledger.registry.reviews`, :mod:`ledger.registry.proving`,
+:mod:`ledger.registry.grants` (tokens) and :mod:`ledger.registry.anchoring`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError, RefusedError, TrainmarkError
 from ledger.keys import Signer
 from ledger.manifests import Header, parse_manifest
-from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, ManifestRecord, TileStore
+from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, TileStore
 from ledger.registry import payloads
 from ledger.registry.claims import is_erased
 from ledger.registry.listing import RULES_DIGEST, Decision
@@ -172,22 +172,22 @@ class Registry(Reading):
 
     @contextmanager
     def _remembering(self) -> Iterator[None]:
-        """Remembers a statement that may be published when nobody waits for it any more."""
+        """Remembers, if anything fails, that what follows from the log may not be done."""
         try:
             yield
-        except BackendError as e:
-            self._is_behind |= e.code == "quorum"
+        except BaseException:
+            self._is_behind = True
             raise
 
     def _catch_up(self) -> None:
-        """Finishes what was left when the quorum was not reached, once it is: else the place of a manifest would be
-        free, or an erased payload stay, until the next start."""
+        """Finishes what was left when a store failed after something was logged, or the quorum came late: else the
+        place of a manifest would be free, or an erased payload stay, until the next start."""
         if not self._is_behind or self.log.broken is not None:
             return
-        with self.turns.of_all():
+        with self.turns.of_all(), self._remembering():
             if self._is_behind:
-                self.reconcile()
                 self._is_behind = False
+                self.reconcile()
 
     def reconcile(self) -> list[int]:
         """Enters logged payloads the catalog lacks, erases what is erased, and reviews what a rule decides.
@@ -202,8 +202,8 @@ class Registry(Reading):
             self.reviews.entered(index, self.all_entries(index))
         for leaf in leaves:
             record = self.catalog.manifest(leaf.index)
-            if record is not None and is_erased(leaf):
-                self._erase(record)
+            if is_erased(leaf):
+                self._erase(leaf.index)
             elif record is not None and leaf.review is None and self._statement_key() is not None:
                 self.reviews.by_rule(record, self.all_entries(leaf.index))
         return entered
@@ -244,16 +244,24 @@ class Registry(Reading):
             raise RefusedError("the terms are not those the header names", code="terms-digest", field="terms")
         payload = payloads.Payload(header, read.entries, license_, text)
         self._catch_up()
-        with self._remembering():
-            with self.turns.of(subject):
-                self._check_place(header, statement)
-                entries = payloads.store(payload, self.blobs)
-                logged = self.log.append(statement)
+        with self.turns.of(subject):
+            self._check_place(header, statement)
+            entries = payloads.store(payload, self.blobs)
+            logged = self._append(statement)
+            with self._remembering():
                 record = self.catalog.manifest(logged.index)
                 if record is None:
                     record = payloads.enter(payload, entries, logged.index, self.clock(), self.catalog)
                     self.reviews.entered(logged.index, read.entries)
+        with self._remembering():
             return Receipt(logged, header.digest, self.reviews.by_rule(record, read.entries))
+
+    def _append(self, statement: Statement) -> Logged:
+        try:
+            return self.log.append(statement)
+        except BackendError:
+            self._is_behind = True  # it may be in the log
+            raise
 
     def _check_place(self, header: Header, statement: Statement) -> None:
         assert isinstance(statement.body, ManifestBody)
@@ -302,10 +310,17 @@ class Registry(Reading):
         Up to ``MAX_POOL`` of them find a place in the log's pool.
         """
         self._catch_up()
-        answers = self._speaking.say(statements, subject)
-        self._is_behind |= any(isinstance(answer, BackendError) and answer.code == "quorum" for answer in answers)
+        with self._remembering():
+            answers = self._speaking.say(statements, subject)
+        self._is_behind |= any(isinstance(answer, BackendError) for answer in answers)
         return answers
 
-    def _erase(self, record: ManifestRecord) -> None:
-        payloads.erase(record, self.blobs, self.catalog)
-        self.reviews.erased(record.leaf)
+    def _erase(self, leaf: int) -> None:
+        record = self.catalog.manifest(leaf)
+        if record is not None:
+            payloads.erase(record, self.blobs, self.catalog)
+        else:
+            with self.log.fold_lock:
+                logged = self.log.fold.manifests[leaf]
+            payloads.erase_unentered(logged, self.blobs, self.catalog)
+        self.reviews.erased(leaf)

@@ -13,7 +13,7 @@ from typing import Final
 from ledger.encoding import time_encode
 from ledger.errors import RefusedError, TrainmarkError
 from ledger.manifests import Entry
-from ledger.ports import Catalog, Clock, ManifestRecord
+from ledger.ports import Catalog, Clock
 from ledger.registry.listing import decide
 from ledger.registry.log import Answer, Log
 from ledger.registry.turns import Turns
@@ -53,7 +53,7 @@ class Speaking:
         clock: Clock,
         terms_of: Callable[[bytes], Terms],
         entries_of: Callable[[int], list[Entry]],
-        erase: Callable[[ManifestRecord], None],
+        erase: Callable[[int], None],
     ) -> None:
         self._registry = registry
         self._log = log
@@ -118,14 +118,9 @@ class Speaking:
         answers |= zip(allowed, places, strict=True)
         for number, statement in allowed.items():
             if _is_erasure(statement) and not isinstance(answers[number], TrainmarkError):
-                self._erase_payload(statement)
+                assert isinstance(statement.body, ReviewBody)
+                self._erase(statement.body.leaf)
         return answers
-
-    def _erase_payload(self, statement: Statement) -> None:
-        assert isinstance(statement.body, ReviewBody)
-        record = self._catalog.manifest(statement.body.leaf)
-        if record is not None:
-            self._erase(record)
 
     def _is_said(self, statement: Statement) -> bool:
         """Whether a statement is in the log and holds: saying it again is no new one, whatever the time is now."""

@@ -610,8 +610,12 @@ def test_what_is_erased_is_not_published_again(world: World) -> None:
 class BlobsThatStay(MemoryBlobStore):
     """A disk that cannot delete."""
 
+    failing = True
+
     def delete(self, digest: bytes) -> None:
-        raise BackendError("the disk is read-only", code="read-only")
+        if self.failing:
+            raise BackendError("the disk is read-only", code="read-only")
+        super().delete(digest)
 
 
 def test_an_erasure_counts_before_the_disk_has_done_it(world: World) -> None:
@@ -628,6 +632,18 @@ def test_an_erasure_counts_before_the_disk_has_done_it(world: World) -> None:
     world.blobs = MemoryBlobStore()
     world.reopen()
     assert world.catalog.manifest(leaf) is None
+
+
+def test_an_erasure_that_failed_is_finished_before_the_next_statement(world: World) -> None:
+    world.blobs = BlobsThatStay()
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    with pytest.raises(BackendError):
+        world.review(leaf, "erased")
+    world.blobs.failing = False
+    world.publish(library("more", EVA))
+    assert world.catalog.manifest(leaf) is None
+    assert not world.blobs.has(pictures.header.digest)
 
 
 def test_a_path_asked_for_while_it_is_erased(world: World) -> None:
@@ -701,6 +717,51 @@ def test_a_crash_between_log_and_catalog(world: World) -> None:
     assert [c.state for c in registry.claims([found])[found]] == ["listed"]
     assert registry.log.head.size == 3  # the review that was missing
     assert world.publish(pictures).logged.index == 1
+
+
+def test_what_failed_after_the_log_is_finished_before_the_next_statement(world: World) -> None:
+    world.catalog = CatalogThatFails()
+    pictures = library("pictures", EVA)
+    with pytest.raises(BackendError, match="no space left"):
+        world.publish(pictures)
+    with pytest.raises(BackendError, match="no space left"):
+        world.review(1, "rejected")  # and is not forgotten while it goes on failing
+    world.catalog.failing = False
+    world.publish(library("more", BOB))
+    assert world.registry.manifest(1)[1] == "listed"
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_what_the_catalog_lacks_is_erased_too(world: World, starts: bool) -> None:
+    """Two manifests at one place, of which only one is entered; the other was logged before its payload came."""
+    pictures, rival = library("pictures", EVA), library("pictures", EVA, 4)
+    world.speak(EVA, "manifest", manifest_body(pictures.header.digest))
+    assert world.publish(rival).logged.index == 2
+    entries = payloads.store(
+        payloads.Payload(pictures.header, pictures.entries, pictures.terms, pictures.text), world.blobs
+    )
+    world.reopen()
+    assert world.catalog.manifest(1) is None
+    if starts:  # a crash between the log and the disk
+        world.registry.log.append(world.registry.sign("review", review_body(1, "erased")))
+        world.reopen()
+    else:
+        world.review(1, "erased")
+    assert (world.blobs.has(pictures.header.digest), world.blobs.has(entries)) == (False, False)
+    assert world.registry.manifest(2)[1] == "listed"
+
+
+def test_entries_of_another_payload_stay_when_what_the_catalog_lacks_is_erased(world: World) -> None:
+    one = library("pictures", EVA)
+    two = Library.of(EVA, one.entries, header={"title": "The same files under another title"})
+    world.speak(EVA, "manifest", manifest_body(two.header.digest))
+    world.publish(one)
+    world.blobs.put(two.header.data)
+    world.review(1, "erased")
+    assert not world.blobs.has(two.header.digest)
+    record = world.catalog.manifest(2)
+    assert record is not None
+    assert world.blobs.has(record.entries)
 
 
 class TilesThatFail(MemoryTileStore):
