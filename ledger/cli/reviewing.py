@@ -158,10 +158,14 @@ def delist(leaf: int, evidence_path: Path | None, url: str, key_path: Path, as_j
 @evidence_option
 @desk_options
 def erase(leaf: int, yes: bool, evidence_path: Path | None, url: str, key_path: Path, as_json: bool) -> None:
-    """Delete a manifest's payload and salts for good; its leaf stays, and earlier proofs still verify."""
+    """Delete a manifest's payload and salts for good; its leaf stays, and earlier proofs still verify.
+
+    A token that was granted keeps the hashes of its files.
+    """
     if not yes:
         with answered_by("--yes"):
-            click.confirm(f"Delete names, files' hashes and salts of leaf {leaf} for ever?", abort=True, err=True)
+            what = f"names, files' hashes and salts of leaf {leaf}; tokens granted keep the hashes of their files"
+            click.confirm(f"Delete for ever: {what}?", abort=True, err=True)
     _review(leaf, "erased", None, evidence_path, url, key_path, as_json)
 
 
