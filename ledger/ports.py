@@ -168,6 +168,13 @@ class EntryStore(Protocol):
                 a tile of that name is staged with other bytes.
         """
 
+    def check_writer(self) -> None:
+        """Returns if this store may write now: for what is written elsewhere under the same lock.
+
+        Raises:
+            RefusedError: ``not-writer``.
+        """
+
     def staged(self) -> list[tuple[Tile, bytes]]:
         """Returns the tiles committed and not yet ``published``, in their own order."""
 

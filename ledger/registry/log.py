@@ -207,7 +207,7 @@ class Log(PublicLog):
             self._head = self._old_head(published)
         else:
             if head.size:
-                self._tiles.write_checkpoint(self._head.note)
+                self._show(self._head)
                 self._entries.published()
         for index, leaf in enumerate(self._entries.leaves(0, head.size)):
             statement = verified(leaf)
@@ -443,12 +443,25 @@ class Log(PublicLog):
             BackendError: ``quorum``: the log was closed or stopped before the witnesses answered.
         """
         head = self._witnessed(committed, batch)
-        self._tiles.write_checkpoint(head.note)
+        self._show(head)
         with self.fold_lock:
             for statement in statements:
                 self._fold.add_statement(statement)
             self._head, self._lacking = head, None
         self._entries.published()
+
+    def _show(self, head: Head) -> None:
+        """Replaces the published checkpoint.  Witnesses take their time, in which this may cease to be the one writer.
+
+        Raises:
+            RefusedError: ``not-writer``.
+            ConflictError: ``log-disagreement``: more is published, so another process writes or has written.
+        """
+        self._entries.check_writer()
+        shown = self._tiles.read_checkpoint()
+        if shown is not None and (size := parse_checkpoint(shown)[0].size) > head.size:
+            raise disagreement(f"{size} leaves are published, and the next checkpoint is of {head.size}")
+        self._tiles.write_checkpoint(head.note)
 
     def _witnessed(self, committed: Head, batch: Sequence[_Pending]) -> Head:
         """Asks the witnesses until the quorum is reached; tells everybody who waits when that takes too long."""

@@ -31,8 +31,8 @@ class SqlEntryStore:
     """``EntryStore`` on a database opened by ``open_engine``; the engine may be shared.
 
     With `lock_path` it is opened for writing; it waits up to `patience` seconds for another writer to end.  Without, it
-    is for reading beside a writer, and ``commit`` and ``published`` raise RefusedError (``not-writer``), as they do
-    after ``close``, and once the connection that holds a database's lock is lost.  Opening it reads no table.
+    is for reading beside a writer: what needs a writer raises RefusedError (``not-writer``), as it does after
+    ``close``, and once the connection that holds a database's lock is lost.  Opening it reads no table.
     """
 
     def __init__(self, engine: Engine, lock_path: Path | None, patience: float = 0.0) -> None:
@@ -64,6 +64,10 @@ class SqlEntryStore:
             _stage(session, tiles)
             session.execute(delete(HEAD))
             session.execute(insert(HEAD).values(id=1, size=head.size, root=head.root, note=head.note))
+
+    def check_writer(self) -> None:
+        with self._writing():
+            pass
 
     def staged(self) -> list[tuple[Tile, bytes]]:
         with reading(self._engine) as session:

@@ -58,6 +58,9 @@ class MemoryEntryStore:
         log.leaves.extend(leaves)
         log.head, log.staged = head, staged
 
+    def check_writer(self) -> None:
+        self._writing()
+
     def staged(self) -> list[tuple[Tile, bytes]]:
         return sorted(self._log.staged.items())
 

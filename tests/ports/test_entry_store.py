@@ -269,6 +269,8 @@ def test_a_closed_store_does_not_write(open_store: Open) -> None:
     assert caught.value.code == "not-writer"
     with pytest.raises(RefusedError):
         store.published()
+    with pytest.raises(RefusedError):
+        store.check_writer()
     assert state(open_store()) == (head(3), leaves(0, 3), TILES_3)
 
 
@@ -291,6 +293,9 @@ def test_a_reader_sees_what_the_writer_commits_and_writes_nothing(open_store: Op
         reader.commit(3, head(4), leaves(3, 4), [])
     with pytest.raises(RefusedError):
         reader.published()
+    with pytest.raises(RefusedError):
+        reader.check_writer()
+    writer.check_writer()
     reader.close()
     assert state(writer) == (head(3), leaves(0, 3), TILES_3)
 

@@ -96,7 +96,10 @@ def test_a_writer_whose_connection_is_ended_writes_no_more(
         with pytest.raises(RefusedError) as refused:
             old.published()
         assert refused.value.code == "not-writer"
+    with pytest.raises(RefusedError):
+        old.check_writer()
     assert old.head() == HEAD  # reading goes on
+    new.check_writer()
     new.commit(1, Head(2, bytes(32), b"of the new"), [b"new"], [])
     with pytest.raises(RefusedError):
         old.commit(2, Head(3, bytes(32), b"of the old"), [b"old"], [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -12,12 +12,14 @@ import pytest
 from ledger.canonical import Object
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError
+from ledger.note import Signature
+from ledger.policy import parse_policy
 from ledger.ports import Head
 from ledger.registry.log import Batch, Log
 from ledger.statements import Statement, sign_statement
-from ledger.store.memory import MemoryEntryStore, MemoryTileStore
+from ledger.store.memory import MemoryEntryStore, MemoryLog, MemoryTileStore
 from ledger.tiles import Tile
-from tests.simulator import ORIGIN, digest, identity, key
+from tests.simulator import ORIGIN, HandMadeLog, digest, identity, key, policy_text
 
 REGISTRY = identity()
 WAIT = 20.0
@@ -52,14 +54,7 @@ def disk() -> Disk:
 def log(disk: Disk) -> Iterator[Log]:
     """A log of one leaf, its policy."""
     log = Log(ORIGIN, REGISTRY.log_key, disk, MemoryTileStore())
-    body: Object = {
-        "origin": ORIGIN,
-        "log_key": log.vkey,
-        "issuer": REGISTRY.issuer,
-        "token_keys": [REGISTRY.token_key.did],
-        "rules": digest_encode(digest("rules")),
-    }
-    log.append(sign_statement("policy", REGISTRY.did, REGISTRY.key, ORIGIN, body))
+    log.append(HandMadeLog().leaves[0])
     yield log
     disk.commits_again.set()
     log.close()
@@ -194,3 +189,45 @@ def test_nobody_waits_for_a_log_that_closes(disk: Disk, log: Log) -> None:
     assert all(statement.data in kept for statement in said)
     with pytest.raises(BackendError):
         log.append(record(9999))
+
+
+class SlowWitnesses:
+    """No witness at all, for whom a log waits all the same."""
+
+    def __init__(self) -> None:
+        self.policy = parse_policy(policy_text(REGISTRY))
+        self.asked = threading.Event()
+        self.answer = threading.Event()
+        self.answer.set()
+
+    def cosign(self, note: bytes, consistency: Callable[[int], Sequence[bytes]]) -> tuple[Signature, ...]:
+        self.asked.set()
+        assert self.answer.wait(WAIT)
+        return ()
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("is_lost", [True, False], ids=["it lost the lock", "both hold a lock"])
+def test_who_waited_for_witnesses_replaces_no_checkpoint_of_another_writer(is_lost: bool) -> None:
+    memory, tiles, witnesses = MemoryLog(), MemoryTileStore(), SlowWitnesses()
+    store = MemoryEntryStore(memory)
+    log = Log(ORIGIN, REGISTRY.log_key, store, tiles, witnesses)
+    log.append(HandMadeLog().leaves[0])
+    witnesses.asked.clear()
+    witnesses.answer.clear()
+    with ThreadPoolExecutor(1) as threads:
+        waiting: Future[object] = threads.submit(log.append, record(0))
+        assert witnesses.asked.wait(WAIT)  # it is committed
+        memory.writer = None  # as when the connection is lost that held the lock
+        other = Log(ORIGIN, REGISTRY.log_key, MemoryEntryStore(memory), tiles)
+        note = other.append(record(1)).note
+        if not is_lost:
+            memory.writer = store
+        witnesses.answer.set()
+        why = "opened for reading only" if is_lost else "3 leaves are published, and the next checkpoint is of 2"
+        assert why in refused(waiting).message
+    assert tiles.read_checkpoint() == note
+    assert log.head.size == 1
+    log.close()
+    other.close()
