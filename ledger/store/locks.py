@@ -107,6 +107,7 @@ class SessionLock:
 
         Raises:
             ConflictError: ``second-writer``: it is held, by this process or another.
+            RefusedError: ``not-writer``: on a connection that several share no lock can be held.
         """
         name = f"process {os.getpid()} on {socket.gethostname()}"
         with backend_errors():
@@ -114,9 +115,7 @@ class SessionLock:
             try:
                 connection.detach()  # so that closing it ends it
                 self._fd = connection.connection.dbapi_connection.fileno()  # type: ignore[union-attr]
-                holder = postgres.take(connection, name.encode()[:_NAME_BYTES].decode(errors="ignore"))
-                if holder is not None:
-                    raise rules.second_writer(holder or "another process")
+                self._process = postgres.take(connection, name.encode()[:_NAME_BYTES].decode(errors="ignore"))
             except BaseException:
                 connection.close()
                 raise
@@ -137,7 +136,7 @@ class SessionLock:
                 raise rules.not_writer()
             try:
                 with backend_errors(), Session(self._connection) as session, session.begin():
-                    self.held = postgres.is_held(session)
+                    self.held = postgres.is_held(session, self._process)
                     if not self.held:
                         raise rules.lock_lost()
                     yield session

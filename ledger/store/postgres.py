@@ -34,6 +34,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session
 
 from ledger.errors import ConflictError, MalformedError
+from ledger.store import rules
 from ledger.store.tables import ERASABLE, LOOKUP
 
 BUSY_SECONDS: Final = 10
@@ -45,7 +46,8 @@ WRITING: Final = 0x544D_0001
 WRITER: Final = 0x544D_0002
 """The locks: of each writing transaction, and of the log's one writer for as long as it lives."""
 
-_KEYS: Final = "{}, current_schema()::regnamespace::oid::int4"
+_SCHEMA: Final = "quote_ident(current_schema())::regnamespace::oid"
+_KEYS: Final = f"{{}}, {_SCHEMA}::int4"
 _BINARY: Final = (
     (SmallInteger, "int2"),
     (BigInteger, "int8"),
@@ -188,31 +190,41 @@ def overwrite_deleted(engine: Engine) -> None:
         connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {', '.join(table.name for table in ERASABLE)}")
 
 
-def take(connection: Connection, application_name: str) -> str | None:
+def take(connection: Connection, application_name: str) -> int:
     """Takes the log's one writer's lock for this connection, which is named, until it ends or gives it back.
 
-    Returns None, or who holds the lock; that may be an empty string.
+    Returns the number of the server's process behind the connection: whoever has the lock writes on that one.
+
+    Raises:
+        ConflictError: ``second-writer``: another has it.
+        RefusedError: ``not-writer``: that process has it already, and so serves another connection too.
     """
     connection.execute(text("SELECT set_config('application_name', :name, false)"), {"name": application_name})
-    taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_KEYS.format(WRITER)})").scalar()
-    holder = None
-    if not taken:
-        question = f"SELECT a.application_name {_HOLDERS} LIMIT 1"
-        holder = str(connection.exec_driver_sql(question).scalar() or "")
+    process = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+    if _holds(connection, process):  # taking it again would succeed
+        raise rules.shared_session()
+    if not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_KEYS.format(WRITER)})").scalar():
+        holder = connection.exec_driver_sql(f"SELECT a.application_name {_HOLDERS} LIMIT 1").scalar()
+        raise rules.second_writer(holder or "another process")
     connection.commit()
-    return holder
+    return process
 
 
-def is_held(session: Session) -> bool:
-    """Returns whether this very connection holds the log's one writer's lock: the server's word, not a memory of it."""
-    question = f"SELECT count(*) {_HOLDERS} AND a.pid = pg_backend_pid()"
-    return session.connection().exec_driver_sql(question).scalar() == 1
+def is_held(session: Session, process: int) -> bool:
+    """Returns whether this very connection is still of that process of the server, and it holds the log's one writer's
+    lock: the server's word, not a memory of it."""
+    return _holds(session.connection(), process)
+
+
+def _holds(connection: Connection, process: int) -> bool:
+    question = f"SELECT count(*) {_HOLDERS} AND a.pid = pg_backend_pid() AND a.pid = {process}"
+    return connection.exec_driver_sql(question).scalar() == 1
 
 
 _HOLDERS: Final = (
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_database d ON d.oid = l.database"
     " WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
-    f" AND l.classid = {WRITER} AND l.objid = current_schema()::regnamespace::oid"
+    f" AND l.classid = {WRITER} AND l.objid = {_SCHEMA}"
 )
 
 

@@ -132,6 +132,16 @@ def not_writer() -> RefusedError:
     return RefusedError("the log was opened for reading only, or is closed", code="not-writer")
 
 
+def shared_session() -> RefusedError:
+    """The database's connection is the log's writer's already: a lock on it would be two processes'."""
+    return RefusedError(
+        "the database's address leads to a pooler that gives the session of the log's writer to others too; expected "
+        "the server itself, or a pooler in session mode",
+        code="not-writer",
+        field="database",
+    )
+
+
 def lock_lost() -> RefusedError:
     """The connection that held the lock of the log's one writer was lost; another may be writing by now."""
     return RefusedError("the connection that made this the log's writer was lost", code="not-writer")

@@ -23,6 +23,7 @@ from ledger.store.catalog import SqlCatalog
 from ledger.store.engine import backend_errors, connect, open_engine, reading, writing
 from ledger.store.entries import SqlEntryStore
 from ledger.store.locks import SessionLock
+from ledger.store.postgres import take
 from tests.ports.test_catalog import digest, entry, record
 from tests.support import ROOT
 from tests.support.postgres import MISSING, USER, Cluster, cluster, program
@@ -72,12 +73,12 @@ def test_the_lock_is_of_the_database_whatever_the_folder(url: str, tmp_path: Pat
 
 def test_two_schemas_of_a_database_are_two_logs(postgres: Cluster, name: str, tmp_path: Path) -> None:
     stores = []
-    for schema in ("one", "two"):
-        postgres.execute(f"CREATE SCHEMA {schema}", name)
-        engine = open_engine(f"{postgres.url(name)}&options=-csearch_path%3D{schema}")
+    for schema in ("one", "Two-2"):
+        postgres.execute(f'CREATE SCHEMA "{schema}"', name)
+        engine = open_engine(f"{postgres.url(name)}&options=-csearch_path%3D%22{schema}%22")
         stores.append(SqlEntryStore(engine, tmp_path / schema))
         stores[-1].commit(0, Head(1, bytes(32), schema.encode()), [schema.encode()], [])
-    assert [store.leaf(0) for store in stores] == [b"one", b"two"]
+    assert [store.leaf(0) for store in stores] == [b"one", b"Two-2"]
     for store in stores:
         store.close()
 
@@ -119,6 +120,28 @@ def test_a_lock_that_the_server_does_not_know_of_is_none(engine: Engine, tmp_pat
     with pytest.raises(RefusedError):
         store.published()
     assert store.head() is None
+    store.close()
+
+
+def test_a_session_that_several_share_is_not_locked_twice(engine: Engine) -> None:
+    """A pooler that hands out sessions by the transaction may give two processes the same one."""
+    with engine.connect() as shared:
+        assert take(shared, "process 1") == shared.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        with pytest.raises(RefusedError, match="pooler that gives the session of the log's writer") as caught:
+            take(shared, "process 2")
+        assert (caught.value.code, caught.value.field) == ("not-writer", "database")
+
+
+def test_a_lock_that_another_session_holds_is_none(engine: Engine, tmp_path: Path) -> None:
+    """Such a pooler may hand over the session of the writer that came after."""
+    store = SqlEntryStore(engine, tmp_path / "lock")
+    assert store._session is not None
+    store._session._connection.close()
+    with engine.connect() as other:
+        take(other, "process 2")
+        store._session._connection = other
+        with pytest.raises(RefusedError, match="was lost"):
+            store.commit(0, HEAD, [b"leaf"], [])
     store.close()
 
 
