@@ -20,6 +20,7 @@ from ledger.merkle import Tree, leaf_hashes
 from ledger.note import VerifierKey, verify_note
 from ledger.ports import MAX_COPIES, BlobStore, Catalog, EntryStore, Head, ManifestRecord
 from ledger.registry import payloads
+from ledger.registry.agreement import Disagreement, disagreements
 from ledger.sequencer import Edge, append, check_edge, load_edge
 from ledger.state import Fold, ManifestState
 from ledger.tiles import WIDTH, Tile, format_path, tile_of
@@ -38,18 +39,6 @@ class Published(Protocol):
 
     def tile(self, tile: Tile) -> bytes:
         """Returns a tile. Raises NotFoundError."""
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """`one` and `other` say different things about `what`."""
-
-    what: str
-    one: str
-    other: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.one}; {self.other}"
 
 
 @dataclass(slots=True)
@@ -95,22 +84,18 @@ class _Fsck:
     report: Progress | None
 
     def run(self, key: VerifierKey | None, deep: bool) -> Check:
-        published = self._published()  # before the head: what is published was committed before
+        published = self._published(key)  # before the head: what is published was committed before
         head = self.entries.head()
         if head is None:
             if published is not None:
                 self.found.differ("log", "the database has no leaf", f"{published.size} leaves are published")
             return self.found
         self.found.size = head.size
-        self._check_note(head, key)
+        origin = self._check_note(head, key)
         if published is None:
             self.found.differ("checkpoint", f"the database is at {head.size} leaves", "none is published")
-        elif published.size > head.size:
-            self.found.differ(
-                "checkpoint", f"the database is at {head.size} leaves", f"{published.size} leaves are published"
-            )
         tree = Tree(leaf_hashes(self.entries.leaves(0, head.size)))
-        self._check_leaves(tree, head, published)
+        self.found.disagreements += disagreements(origin, tree, head, published)
         if published is not None and published.size <= head.size and not deep:
             self._check_edge(published, tree.levels[0][: published.size])
         if published is None or published.size < head.size:
@@ -125,43 +110,38 @@ class _Fsck:
 
     # -- the log
 
-    def _published(self) -> Checkpoint | None:
+    def _published(self, key: VerifierKey | None) -> Checkpoint | None:
         try:
-            checkpoint = parse_checkpoint(self.tiles.checkpoint())[0]
+            checkpoint, note = parse_checkpoint(self.tiles.checkpoint())
+            if key is not None:
+                verify_note(note, key)
         except NotFoundError:
             return None
         except MalformedError as e:
             self.found.differ("checkpoint", "the published file", f"is no note ({e.message})")
             return None
+        except VerificationError as e:
+            self.found.differ("checkpoint", "the published note", e.message)
         self.found.published = checkpoint.size
         return checkpoint
 
-    def _check_note(self, head: Head, key: VerifierKey | None) -> None:
+    def _check_note(self, head: Head, key: VerifierKey | None) -> str | None:
+        """Returns the name of the log: the key's, else what the database's note says, if it can be read."""
+        origin = None if key is None else key.name
         try:
             checkpoint, note = parse_checkpoint(head.note)
-            if (checkpoint.size, checkpoint.root) != (head.size, head.root):
+            origin = origin or checkpoint.origin
+            if checkpoint != Checkpoint(origin, head.size, head.root):
                 self.found.differ(
-                    "database", f"its head is {head.size} leaves, root {head.root.hex()}", f"its note {checkpoint}"
+                    "database",
+                    f"its head is {origin} at {head.size} leaves, root {head.root.hex()}",
+                    f"its note {checkpoint}",
                 )
             if key is not None:
                 verify_note(note, key)
         except (MalformedError, VerificationError) as e:
             self.found.differ("database", "its note", e.message)
-
-    def _check_leaves(self, tree: Tree, head: Head, published: Checkpoint | None) -> None:
-        """Compares the leaves with the head, and on the way there with what is published."""
-        if tree.root() != head.root:
-            self.found.differ(
-                f"root at {head.size} leaves",
-                f"the database's leaves have {tree.root().hex()}",
-                f"its head {head.root.hex()}",
-            )
-        if published is not None and published.size <= len(tree) and tree.root(published.size) != published.root:
-            self.found.differ(
-                f"root at {published.size} leaves",
-                f"the database's leaves have {tree.root(published.size).hex()}",
-                f"the published checkpoint {published.root.hex()}",
-            )
+        return origin
 
     def _check_edge(self, published: Checkpoint, hashes: Sequence[bytes]) -> None:
         """Compares the tiles at the right edge of what is published with the leaves that have these `hashes`."""

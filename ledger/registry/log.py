@@ -38,10 +38,11 @@ from ledger.errors import (
     VerificationError,
 )
 from ledger.keys import Signer
-from ledger.merkle import EMPTY_ROOT, leaf_hashes, root
+from ledger.merkle import EMPTY_ROOT, Tree, leaf_hashes
 from ledger.note import ED25519, Note, Signature, VerifierKey, format_vkey, is_signed, names_key, parse_note
 from ledger.policy import verify_checkpoint
 from ledger.ports import Cosigners, EntryStore, Head, TileStore
+from ledger.registry.agreement import disagreements
 from ledger.registry.public import PublicLog, disagreement, fold_leaf, verified
 from ledger.registry.rotation import checkpoint_signers, log_keys, to_sign
 from ledger.sequencer import append, check_edge, load_edge
@@ -242,25 +243,14 @@ class Log(PublicLog):
             signers = ", ".join(f"{s.name}+{s.key_id.hex()}" for s in note.signatures)
             raise disagreement(f"{what} is signed by {signers}, the key is {' or '.join(map(format_vkey, own))}")
 
-    def _check_leaves(self, head: Head, published: bytes | None) -> list[bytes]:
+    def _check_leaves(self, head: Head, published: bytes | None) -> Sequence[bytes]:
         """Checks that the database's leaves lead to its head, and on the way there to the published checkpoint; returns
         their hashes."""
-        hashes = leaf_hashes(self._entries.leaves(0, head.size))
-        if root(hashes) != head.root:
-            raise disagreement(f"the database's leaves have another root than the log at {head.size}")
-        if published is None:
-            return hashes
-        shown, _ = parse_checkpoint(published)
-        if shown.origin != self.origin or shown.size > head.size:
-            raise disagreement(
-                f"the published checkpoint is {shown.origin} at {shown.size} leaves, "
-                f"the database is {self.origin} at {head.size}"
-            )
-        if root(hashes[: shown.size]) != shown.root:
-            raise disagreement(
-                f"the published checkpoint at {shown.size} leaves has another root than the database's leaves"
-            )
-        return hashes
+        tree = Tree(leaf_hashes(self._entries.leaves(0, head.size)))
+        shown = None if published is None else parse_checkpoint(published)[0]
+        for found in disagreements(self.origin, tree, head, shown):
+            raise disagreement(f"{found}")
+        return tree.levels[0]
 
     def append(self, statement: Statement) -> Logged:
         """Logs a statement whose signature is checked here.

@@ -7,19 +7,22 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from api.composition import open_registry
+from api.keys import open_keys
 from api.settings import Settings
 from ledger.audit.folder import LogFolder
 from ledger.canonical import Object
-from ledger.checkpoint import Checkpoint, sign_checkpoint
+from ledger.checkpoint import Checkpoint, format_text, parse_checkpoint, sign_checkpoint
 from ledger.encoding import digest_encode
 from ledger.errors import ConflictError
+from ledger.keys import SigningKey
 from ledger.manifests import Manifest, format_manifest
-from ledger.note import ED25519, VerifierKey, format_vkey
+from ledger.note import ED25519, Note, VerifierKey, format_note, format_vkey, sign_note
 from ledger.policy import parse_policy
 from ledger.ports import Head
 from ledger.registry.fsck import fsck as check
@@ -128,6 +131,23 @@ def another_checkpoint(size: int, root: bytes) -> Callable[[Path], None]:
     return change
 
 
+def signed_by(log: Callable[[Path], SigningKey], origin: str | None = None) -> Callable[[Path], None]:
+    """Publishes the true head under another name, or signed by another key of the log's name."""
+
+    def change(folder: Path) -> None:
+        path = folder / "log" / "checkpoint"
+        checkpoint, _ = parse_checkpoint(path.read_bytes())
+        text = format_text(replace(checkpoint, origin=origin or checkpoint.origin))
+        path.write_bytes(format_note(Note(text, (sign_note(text, checkpoint.origin, log(folder)),))))
+
+    return change
+
+
+def its_log_key(folder: Path) -> SigningKey:
+    """Returns the log's own key."""
+    return open_keys(folder / "keys", None, may_make=False).log
+
+
 def blob(folder: Path) -> Path:
     """Returns the blob that holds the entries of the manifest."""
     return next(
@@ -146,6 +166,8 @@ def blob(folder: Path) -> Path:
         (another_checkpoint(RECORDS + 9, bytes(32)), "checkpoint"),
         (gone("log/checkpoint"), "checkpoint"),
         (lambda folder: (folder / "log/checkpoint").write_bytes(b"rubbish"), "checkpoint"),
+        (signed_by(lambda _: EVA), "checkpoint"),
+        (signed_by(its_log_key, "other.example/log"), "checkpoint"),
         (flipped(f"log/tile/0/001.p/{RECORDS + 3 - 256}"), f"tile/0/001.p/{RECORDS + 3 - 256}"),
         (flipped(f"log/tile/entries/001.p/{RECORDS + 3 - 256}"), f"tile/entries/001.p/{RECORDS + 3 - 256}"),
         (flipped("log/tile/1/000.p/1"), "tile/1/000.p/1"),
@@ -240,7 +262,7 @@ def test_another_log_key(data: Path) -> None:
     name = (data / "log.vkey").read_text().split("+")[0]
     (data / "log.vkey").write_text(format_vkey(VerifierKey(name, ED25519, EVA.public)) + "\n")
     said = fsck(data, deep=False)
-    assert (said.code, [found["what"] for found in said.value["disagreements"]]) == (1, ["database"])
+    assert (said.code, [found["what"] for found in said.value["disagreements"]]) == (1, ["checkpoint", "database"])
 
 
 def test_no_registry(tmp_path: Path) -> None:

@@ -857,9 +857,7 @@ def test_an_older_database(stopped: World) -> None:
     stopped.log = younger.log
     error = refusal(stopped)
     assert error.code == "log-disagreement"
-    assert "the published checkpoint is" in str(error)
-    assert "at 5 leaves" in str(error)
-    assert f"the database is {ORIGIN} at 3" in str(error)
+    assert "checkpoint: the database is at 3 leaves; 5 leaves are published" in str(error)
 
 
 def test_a_lost_database(stopped: World) -> None:
@@ -883,7 +881,8 @@ def test_a_forked_log(stopped: World, cut_off: bool) -> None:
     stopped.tiles = other.tiles
     error = refusal(stopped)
     assert error.code == "log-disagreement"
-    assert "the published checkpoint at 3 leaves has another root than the database's leaves" in str(error)
+    assert "root at 3 leaves: the database's leaves have " in str(error)
+    assert "; the published checkpoint " in str(error)
 
 
 def test_a_published_side_that_is_older(stopped: World) -> None:
@@ -953,7 +952,8 @@ def test_a_leaf_changed_in_the_database(stopped: World) -> None:
     stopped.log.leaves[1] = sign_statement("manifest", EVA.did, EVA, ORIGIN, manifest_body(bytes(32))).data
     error = refusal(stopped)
     assert error.code == "log-disagreement"
-    assert "the database's leaves have another root" in str(error)
+    assert "root at 5 leaves: the database's leaves have" in str(error)
+    assert "; its head " in str(error)
 
 
 def test_one_writer(stopped: World) -> None:
