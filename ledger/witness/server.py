@@ -28,7 +28,7 @@ from ledger.files import locked
 from ledger.keys import Signer
 from ledger.note import COSIGNATURE, VerifierKey, cosign_note, format_signatures, format_vkey
 from ledger.ports import Clock
-from ledger.witness.state import STATE_FILE, WitnessState
+from ledger.witness.state import STATE_FILE, WitnessState, forgotten
 from ledger.witnessing import (
     MAX_REQUEST_BYTES,
     PATH,
@@ -122,30 +122,19 @@ def open_witness(
 
     Raises:
         ConflictError: ``in-use``: another process runs it.
-        RefusedError: ``witness-state``: its key is there and its state is not, or the other way round: it does not know
-            any more what it cosigned; ``other-witness``.
+        RefusedError: ``witness-state``: its key is there and its state is missing or empty, or the other way round: it
+            does not know any more what it cosigned; ``other-witness``.
         BackendError: the folder cannot be used.
     """
     with locked(folder, create=True):
-        has_key, has_state = (folder / KEY_FILE).exists(), (folder / STATE_FILE).exists()
-        if has_key and not has_state:
-            raise _incomplete(STATE_FILE)
-        state = WitnessState(folder / STATE_FILE, name)
+        has_key = (folder / KEY_FILE).exists()
+        state = WitnessState(folder / STATE_FILE, name, create=not has_key)  # it is on the disk before there is a key
         try:
             if not has_key and not state.is_empty():
-                raise _incomplete(KEY_FILE)
+                raise forgotten(f"{KEY_FILE} is missing")
             yield Witness(name, get_key(folder / KEY_FILE), logs, state, clock)
         finally:
             state.close()
-
-
-def _incomplete(file: str) -> RefusedError:
-    return RefusedError(
-        f"{file} is missing: a witness that does not know what it cosigned must not go on under its key; "
-        "start another one in another folder",
-        code="witness-state",
-        field="folder",
-    )
 
 
 class WitnessApp:

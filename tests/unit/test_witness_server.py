@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -187,7 +188,7 @@ def test_422_the_proof_is_wrong(log: Log, rewritten: Log, served: Served) -> Non
 
 
 def test_503_what_cannot_be_written_down_is_not_cosigned(log: Log, tmp_path: Path) -> None:
-    state = WitnessState(tmp_path / "witness.db", "w")
+    state = WitnessState(tmp_path / "witness.db", "w", create=True)
     witness = Witness("w", SigningKey(bytes(32)), [parse_vkey(log.key.vkey)], state, lambda: NOW)
     with sqlite3.connect(tmp_path / "witness.db") as other:
         other.execute("CREATE TRIGGER full BEFORE INSERT ON seen BEGIN SELECT RAISE(FAIL, 'disk full'); END")
@@ -215,7 +216,7 @@ class WatchedKey(SigningKey):
 
 
 def test_it_is_written_down_before_it_is_signed(log: Log, tmp_path: Path) -> None:
-    state = WitnessState(tmp_path / "witness.db", "w")
+    state = WitnessState(tmp_path / "witness.db", "w", create=True)
     key = WatchedKey(bytes(32))
     key.path, key.found = tmp_path / "witness.db", []
     witness = Witness("w", key, [parse_vkey(log.key.vkey)], state, lambda: NOW)
@@ -261,9 +262,33 @@ def test_a_witness_that_forgot_is_refused(tmp_path: Path, log: Log) -> None:
         opened(tmp_path / "v")
 
 
+@pytest.mark.parametrize("name", ["w", "another"])
+def test_a_state_that_was_emptied_is_refused(tmp_path: Path, log: Log, name: str) -> None:
+    """Whatever emptied it; and it stays refused."""
+    with running_witness(tmp_path / "w", [log.key.vkey], "w") as served:
+        assert log.ask(served.url, 0, 5).status == 200
+    (tmp_path / "w" / "witness.db").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(RefusedError, match=r"witness\.db is empty") as caught:
+            opened(tmp_path / "w", name)
+        assert caught.value.code == "witness-state"
+        assert (tmp_path / "w" / "witness.db").read_bytes() == b""
+
+
+def test_what_was_cosigned_is_in_the_one_file(tmp_path: Path, log: Log) -> None:
+    """Copied alone from a witness that runs, it has all that was cosigned."""
+    with running_witness(tmp_path / "w", [log.key.vkey], "w") as served:
+        for old, size in ((0, 4), (4, 9)):
+            assert log.ask(served.url, old, size).status == 200
+            shutil.copy(tmp_path / "w" / "witness.db", tmp_path / "copy.db")
+            copy = WitnessState(tmp_path / "copy.db", "w", create=False)
+            assert copy.seen(log.origin).size == size
+            copy.close()
+
+
 def test_a_start_that_was_cut_off_is_finished(tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
-    WitnessState(tmp_path / "w" / "witness.db", "w").close()
+    WitnessState(tmp_path / "w" / "witness.db", "w", create=True).close()
     opened(tmp_path / "w")
     opened(tmp_path / "w")
 
@@ -278,5 +303,5 @@ def test_a_witness_keeps_its_name(tmp_path: Path) -> None:
 def test_a_file_that_is_no_state(tmp_path: Path) -> None:
     (tmp_path / "witness.db").write_bytes(b"rubbish" * 1000)
     with pytest.raises(BackendError) as caught:
-        WitnessState(tmp_path / "witness.db", "w")
+        WitnessState(tmp_path / "witness.db", "w", create=True)
     assert caught.value.code == "witness-state"
