@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias
@@ -197,6 +198,7 @@ class RegistryClient:
             transport=transport,
             timeout=TIMEOUT,
             follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # of nobody: none is kept
             headers={"User-Agent": "trainmark", "Accept-Encoding": "identity"},
         )
 

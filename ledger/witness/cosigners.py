@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -99,6 +100,7 @@ class HttpCosigners:
             timeout=seconds,
             follow_redirects=False,
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # of nobody: none is kept, or given to another
             headers={"User-Agent": "trainmark", "Accept-Encoding": "identity"},
         )
         self._thread = threading.Thread(target=self._loop.run_forever, name="log-witnesses", daemon=True)

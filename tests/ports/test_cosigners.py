@@ -284,6 +284,19 @@ def test_a_witness_that_never_ends(first: bytes, drop: bytes) -> None:
             assert time.monotonic() - began < SOON  # the moment is given once, not fourteen times
 
 
+def test_a_witness_puts_nothing_into_what_others_are_asked() -> None:
+    """Cookies of one go to all on its host, and a request whose headers are too big is answered by nobody."""
+    w0 = witness("w0")
+    cookies = [("Set-Cookie", f"c{n}={'x' * 4000}; Path=/") for n in range(20)]
+    with (
+        serving(w0.answer) as good,
+        serving(lambda _: Answer(500, TEXT, b"no\n", cookies)) as bad,
+        asking("quorum w0", good, bad) as cosigners,
+    ):
+        for size in (5, 6, 7):
+            assert cosign(cosigners, size) == ("w0",)
+
+
 def test_a_body_without_end_is_cut_off() -> None:
     chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
     with never_ending(CHUNKED, chunk) as endless, asking("quorum w0", endless) as cosigners:

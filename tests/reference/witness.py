@@ -70,6 +70,8 @@ class Answer:
     status: int
     media_type: str
     body: bytes
+    headers: Sequence[tuple[str, str]] = ()
+    """Further ones; of an answer that was read, none."""
 
 
 def post(url: str, body: bytes, path: str = "/add-checkpoint", method: str = "POST") -> Answer:
@@ -205,6 +207,8 @@ def serving(answer: Callable[[bytes], Answer], port: int = 0) -> Iterator[str]:
             self.send_response(given.status)
             self.send_header("Content-Type", given.media_type)
             self.send_header("Content-Length", str(len(given.body)))
+            for name, value in given.headers:
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(given.body)
 

@@ -148,6 +148,17 @@ def test_no_redirect_is_followed(status: int) -> None:
     assert [request.url.host for request in registry.requests] == ["registry.example"]
 
 
+def test_no_cookie_is_kept() -> None:
+    """Whoever answers once could else make every later request too big, or know who asks."""
+    answer = value(POLICY)
+    answer.headers["Set-Cookie"] = "who=you; Path=/"
+    registry = Registry(policy=answer)
+    with registry.client() as client:
+        client.policy()
+        client.policy()
+    assert ["cookie" in request.headers for request in registry.requests] == [False, False]
+
+
 def test_a_registry_that_cannot_be_reached() -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("no route", request=request)

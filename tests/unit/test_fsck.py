@@ -145,7 +145,9 @@ def signed_by(log: Callable[[Path], SigningKey], origin: str | None = None) -> C
 
 def its_log_key(folder: Path) -> SigningKey:
     """Returns the log's own key."""
-    return open_keys(folder / "keys", None, may_make=False).log
+    key = open_keys(folder / "keys", None, may_make=False).log
+    assert isinstance(key, SigningKey)
+    return key
 
 
 def blob(folder: Path) -> Path:
