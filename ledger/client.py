@@ -471,15 +471,16 @@ class RegistryClient:
             query = f"?limit={limit}" if before is None else f"?limit={limit}&before={before}"
             page = self._json("GET", path + query, headers=headers)
             with _reading("page"):
-                items, following = page["items"], page["next"]
-                if not isinstance(items, list) or (
-                    following is not None and before is not None and following >= before
-                ):
+                items = page["items"]
+                following = None if page["next"] is None else _whole(page["next"])
+                if not isinstance(items, list):
+                    raise ValueError("no items")
+                if following is not None and (not items or (before is not None and following >= before)):
                     raise ValueError("a page that does not go on")
             yield from items
             if following is None:
                 return
-            before = _whole(following)
+            before = following
 
     def _json(
         self,

@@ -376,6 +376,14 @@ def test_a_list_that_does_not_end_is_left() -> None:
     assert len(registry.requests) == 2
 
 
+@pytest.mark.parametrize("page", [{"items": [], "next": 5}, {"items": [{"size": 6}], "next": "5"}], ids=str)
+def test_a_page_goes_on_from_what_is_on_it(page: dict[str, object]) -> None:
+    """Else a list without items has no end either: each page is empty, each cursor smaller."""
+    registry = Registry(anchors=value(page))
+    assert raised(lambda: list(registry.client().anchors())).code == "protocol"
+    assert len(registry.requests) == 1
+
+
 # Speaking
 
 
