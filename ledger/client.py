@@ -9,8 +9,9 @@
 
 What a registry answers is not trusted: each answer has a cap and a form, and whoever wants to know whether it is true
 verifies a proof bundle against a trust file of one's own.  Redirects are refused, and compressed answers but for entry
-bundles.  429 and 503 are repeated a few times, after as long as ``Retry-After`` says but at most ``MAX_WAIT`` seconds;
-nothing else is.
+bundles.  An answer may take as long as its timeout, and longer only while ``SLOWEST`` bytes of it come a second.  429
+and 503 are repeated a few times, after as long as ``Retry-After`` says but at most ``MAX_WAIT`` seconds; nothing else
+is.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ PAGE: Final = 100
 REVIEWS_PAGE: Final = 20
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 LONG_TIMEOUT: Final = httpx.Timeout(600.0, connect=10.0)
+SLOWEST: Final = 16 * 1024
+"""Bytes a second below which an answer is not waited for once its timeout is over."""
 TRIES: Final = 5
 MAX_WAIT: Final = 30.0
 EARLY_SECONDS: Final = 30
@@ -590,10 +593,33 @@ def _coding(response: httpx.Response) -> str:
     return coding
 
 
+def _parts(response: httpx.Response) -> Iterator[bytes]:
+    """Yields the body of an answer as it comes; leaves one that takes longer than its timeout and ``SLOWEST`` allow.
+
+    What the caller does in between takes nothing of that.
+
+    BUG: the timeout of httpx is that of one read, so a status line and headers in drops of a byte hold a request for as
+    long as they stay below httpcore's 100 KiB.  Only a network backend of one's own, which httpx has no place for, or
+    the asynchronous client could end that.
+    """
+    waited, size, patience = 0.0, 0, response.request.extensions["timeout"]["read"]
+    parts = response.iter_raw()
+    while True:
+        began = time.monotonic()
+        part = next(parts, None)
+        waited += time.monotonic() - began
+        if part is None:
+            return
+        size += len(part)
+        if waited > patience + size / SLOWEST:
+            raise httpx.ReadTimeout("the answer hardly comes", request=response.request)
+        yield part
+
+
 def _capped(response: httpx.Response, limit: int) -> bytes:
     """Reads an answer of at most `limit` bytes, packed and unpacked."""
     parts, size = [], 0
-    for part in response.iter_raw():
+    for part in _parts(response):
         size += len(part)
         if size > limit:
             raise BackendError(f"the registry's answer is longer than {limit} bytes", code="protocol")
@@ -608,7 +634,7 @@ def _capped(response: httpx.Response, limit: int) -> bytes:
 def _lines(response: httpx.Response) -> Iterator[bytes | None]:
     """Yields the lines of an answer; None in place of one that is longer than ``MAX_LINE_BYTES``, which is skipped."""
     line, fits, size = bytearray(), True, 0
-    for part in response.iter_bytes():
+    for part in _parts(response):
         size += len(part)
         if size > MAX_BATCH_BYTES:
             raise BackendError("the registry's answer is too long", code="protocol")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -287,7 +288,51 @@ def test_every_answer_has_a_cap(call: str) -> None:
     assert raised(calls[call]).code == "protocol"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "part", "parts", "comes"),
+    [
+        (1.0, b"x", 29, True),
+        (1.0, b"x", 1_000, False),
+        (2.0, b"x" * 1_000, 200, False),
+        (2.0, b"x" * 40_000, 200, True),
+        (29.0, b"x" * 500_000, 5, True),
+    ],
+    ids=["a slow one", "drops", "a trickle", "a slow line", "bursts"],
+)
+def test_an_answer_that_hardly_comes_is_left(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, part: bytes, parts: int, comes: bool
+) -> None:
+    """No single read is slow here; what counts is how long all of them have taken for what they brought."""
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def body() -> Iterator[bytes]:
+        nonlocal now
+        for _ in range(parts):
+            now += seconds
+            yield part
+
+    client = Registry(other=lambda request: httpx.Response(200, content=body())).client()
+    if comes:
+        assert client.proof(bytes(32)) == part * parts
+        return
+    error = raised(lambda: client.proof(bytes(32)))
+    assert (type(error), error.code, "timed out" in error.message) == (BackendError, "unreachable", True)
+    assert now < 100
+
+
 # Resolving
+
+
+def test_what_the_caller_does_between_two_answers_is_no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=(line + b"\n" for line in answers_to(request).splitlines()))
+
+    for _ in Registry(resolve=answer).client().resolve([sha256(b"%d" % n) for n in range(5)]):
+        now += 10_000
 
 
 def answers_to(request: httpx.Request, change: Callable[[list[bytes]], list[bytes]] = lambda lines: lines) -> bytes:
