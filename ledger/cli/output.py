@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +15,6 @@ from ledger.errors import BackendError, MalformedError
 
 F = TypeVar("F", bound=Callable[..., Any])
 Progress = Callable[[int, int], None]
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def json_option(command: F) -> F:
@@ -34,8 +32,10 @@ def emit(as_json: bool, value: Mapping[str, object], lines: Iterable[str]) -> No
 
 
 def escaped(text: str) -> str:
-    """Returns JSON that can be written: what is no character in a file name stays as an escaped surrogate."""
-    return _SURROGATES.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    """Returns JSON as a terminal or a file may get it: what is not printable, or no character at all, is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def printable(text: str) -> str:

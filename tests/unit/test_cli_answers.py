@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import pytest
 
+from ledger.cli.output import emit
 from ledger.encoding import digest_encode, sha256
 from ledger.images.content import content_hash
 from ledger.registry.proving import prove
@@ -23,8 +24,18 @@ from tests.support.pictures import png
 from tests.support.process import Said, call
 
 Answer = tuple[int, bytes]
+RAW = "x\x1b[31m\x7f\x9b31m\u2028\u202e\ufeff\U000e0041\udcff caf\u00e9 \U0001f3a8\n"
 PICTURE = png()
 DATASET = "urn:uuid:00000000-0000-4000-8000-00000000000b"
+
+
+def test_what_is_for_programs_moves_no_cursor_either(capsys: pytest.CaptureFixture[str]) -> None:
+    """What others wrote is escaped, and a program reads it as they wrote it."""
+    emit(True, {RAW: [RAW]}, [])
+    out = capsys.readouterr().out
+    assert all(c.isprintable() or c == "\n" for c in out)
+    assert "caf\u00e9 \U0001f3a8" in out
+    assert json.loads(out) == {RAW: [RAW]}
 
 
 class Registry(ThreadingHTTPServer):
