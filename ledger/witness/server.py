@@ -107,7 +107,7 @@ class Witness:
                 raise
         except TrainmarkError as e:
             if e.code in ("other-root", "consistency"):  # signed by the log's own key: it may have two histories
-                _logger.warning("refused to cosign: %s\n%s", e, request.note.decode())
+                _logger.warning("refused to cosign: %s\n%s", e, _readable(request.note))
             status = next(status for kind, status in _STATUSES if isinstance(e, kind))
             return Answer(status, f"{e} [{e.code}]\n".encode())
         return Answer(200, format_signatures([cosign_note(note.text, self.name, self._key, written.at)]).encode())
@@ -135,6 +135,11 @@ def open_witness(
             yield Witness(name, get_key(folder / KEY_FILE), logs, state, clock)
         finally:
             state.close()
+
+
+def _readable(note: bytes) -> str:
+    """Returns a note as an operator's terminal may get it: what is not printable is escaped, all else as it is."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in note.decode())
 
 
 class WitnessApp:

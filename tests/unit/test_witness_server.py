@@ -170,6 +170,19 @@ def test_409_one_size_with_two_roots(log: Log, rewritten: Log, served: Served) -
     assert is_cosigned(log, log.ask(served.url, 8, 8), 8, served)
 
 
+def test_what_a_log_signed_is_told_and_does_not_move_the_cursor(
+    log: Log, rewritten: Log, served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An extension line may hold any character but the controls of ASCII."""
+    assert is_cosigned(log, log.ask(served.url, 0, 8), 8, served)
+    text = f"{rewritten.text(8)}\x9b2J\u202e \U000e0041 caf\u00e9 'a' \"b\"\n"
+    note = f"{text}\n{log.key.line(text)}"
+    assert is_refused(post(served.url, request_body(8, [], note)), 409, "[other-root]")
+    [record] = caplog.records
+    told = record.getMessage().partition("\n")[2]
+    assert told == note.replace("\x9b", "\\x9b").replace("\u202e", "\\u202e").replace("\U000e0041", "\\U000e0041")
+
+
 def test_413_a_body_without_end(served: Served) -> None:
     assert post(served.url, b"old 0\n" + b"x" * MAX_REQUEST_BYTES).status == 413
 
