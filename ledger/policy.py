@@ -3,8 +3,8 @@
 Lines: ``log <vkey> [<url>]``, ``witness <name> <vkey> [<url>]``, ``group <name> <any|all|N> <member>…``,
 ``quorum <name|none>``; ``#`` begins a comment line; spaces and tabs separate, nothing else does.  Several ``log`` lines
 name several keys (or logs): one of those whose name is the checkpoint's origin must have signed.  A key stands in one
-``log`` and in one ``witness`` line, a name in one group, so that nobody counts twice.  ``quorum none`` asks for no
-witness, and every result says so.
+``log`` or ``witness`` line, a name in one group, so that nobody counts twice and no log is its own witness.  ``quorum
+none`` asks for no witness, and every result says so.
 """
 
 from __future__ import annotations
@@ -85,13 +85,18 @@ def parse_policy(text: str, field: str = "policy") -> Policy:
                 key = _key(vkey, ED25519, at)
                 if any(key.public == other.public for other in logs):
                     raise MalformedError("a log line of this key stands above", field=at)
+                twin = _witness_of(key, witnesses)
+                if twin is not None:
+                    raise _own_witness(twin, at)
                 logs.append(key)
             case ["witness", name, vkey, *url] if len(url) <= 1:
                 _new_name(name, witnesses, groups, at)
                 key = _key(vkey, COSIGNATURE, at)
-                twin = next((other for other, known in witnesses.items() if known.public == key.public), None)
+                twin = _witness_of(key, witnesses)
                 if twin is not None:
                     raise MalformedError(f"the key of {shown(name)} is that of {shown(twin)}", field=at)
+                if any(key.public == log.public for log in logs):
+                    raise _own_witness(name, at)
                 witnesses[name] = key
                 urls.update((name, address) for address in url)
             case ["group", name, threshold, *members] if members:
@@ -117,6 +122,15 @@ def _key(vkey: str, kind: int, field: str) -> VerifierKey:
     if key.kind != kind:
         raise MalformedError(f"a key of kind {kind} is needed here, found kind {key.kind}", field=field)
     return key
+
+
+def _witness_of(key: VerifierKey, witnesses: dict[str, VerifierKey]) -> str | None:
+    """Returns the name of the witness with the same 32 bytes, whatever kind of key they are in."""
+    return next((name for name, known in witnesses.items() if known.public == key.public), None)
+
+
+def _own_witness(name: str, field: str) -> MalformedError:
+    return MalformedError(f"the key of {shown(name)} is a log's, which cannot be its own witness", field=field)
 
 
 def _new_name(name: str, witnesses: dict[str, VerifierKey], groups: dict[str, Group], field: str) -> None:

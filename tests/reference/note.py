@@ -166,8 +166,8 @@ def parse_policy(text: str) -> Policy:
     require(bool(found.logs), "malformed", "policy: no log line")
     publics = [key.public for key in found.logs]
     require(len(set(publics)) == len(publics), "malformed", "policy: a log key twice")
-    publics = [key.public for key in found.witnesses.values()]
-    require(len(set(publics)) == len(publics), "malformed", "policy: a witness key twice")
+    publics += [key.public for key in found.witnesses.values()]
+    require(len(set(publics)) == len(publics), "malformed", "policy: a witness key twice, or a log's")
     quorum = found.quorums[0]
     return Policy(tuple(found.logs), found.witnesses, found.groups, None if quorum == "none" else quorum)
 

@@ -169,6 +169,8 @@ def test_a_log_signs_under_its_own_name_only() -> None:
 VKEY = format_vkey(LOG_KEY)
 WKEY = format_vkey(WITNESS_KEYS[0])
 TWIN = format_vkey(VerifierKey("twin.example", COSIGNATURE, WITNESSES[0].public))
+LOG_AS_WITNESS = format_vkey(VerifierKey("w9.example", COSIGNATURE, LOG.public))
+WITNESS_AS_LOG = format_vkey(VerifierKey("other.example", ED25519, WITNESSES[0].public))
 OTHER_NAME = format_vkey(VerifierKey("other.example", ED25519, LOG.public))
 
 
@@ -205,6 +207,8 @@ OTHER_NAME = format_vkey(VerifierKey("other.example", ED25519, LOG.public))
         (policy(f"witness twin {TWIN}", "group g 2 w0 twin", "quorum g"), "the key of 'twin' is that of 'w0'"),
         (policy(LOG_LINE, "quorum none"), "a log line of this key stands above"),
         (policy(f"log {OTHER_NAME}", "quorum none"), "a log line of this key stands above"),
+        (policy(f"witness w9 {LOG_AS_WITNESS}", "quorum w9"), "the key of 'w9' is a log's"),
+        (policy(f"log {WITNESS_AS_LOG}", "quorum w0"), "the key of 'w0' is a log's"),
         (policy("quorum\u00a0none"), "not a line"),
         (policy("quorum\u2003none"), "not a line"),
         (policy("quorum none\r"), "U\\+000D is not allowed"),
