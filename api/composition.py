@@ -123,9 +123,14 @@ class Running:
     @property
     def warning(self) -> str | None:
         """What is wrong though the registry runs, for people."""
-        sharer = None if self.writing is None else self.writing.sharer
-        said = (self.beside.warning, None if sharer is None else sharer.trouble)
-        return "; ".join(text for text in said if text) or None
+        said = [self.beside.warning]
+        if self.writing is not None:
+            sharer, cosigners = self.writing.sharer, self.writing.cosigners
+            said += [
+                cosigners.warning if cosigners is not None else None,
+                sharer.trouble if sharer is not None else None,
+            ]
+        return "; ".join(filter(None, said)) or None
 
 
 def origin_of(settings: Settings, log_key: bytes, begun: str | None = None) -> str:

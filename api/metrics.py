@@ -165,6 +165,7 @@ def _witnesses(cosigners: HttpCosigners) -> Iterator[Metric]:
     states = cosigners.states()
     for name, text, values in (
         ("failing", "1 if it did not cosign when it was asked last.", {n: s.failing for n, s in states.items()}),
+        ("contradicting", "1 while it contradicts the log.", {n: s.contradicting for n, s in states.items()}),
         ("leaves", "Leaves it cosigned last.", {n: s.size for n, s in states.items()}),
         ("timestamp_seconds", "When it cosigned last, 0 before.", {n: s.answered_at for n, s in states.items()}),
     ):

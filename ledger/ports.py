@@ -140,7 +140,8 @@ class Cosigners(Protocol):
         again for the same note.
 
         Raises:
-            BackendError: ``quorum``: too few answered with a true one; asking again may help.
+            BackendError: ``quorum``: too few answered with a true one, or none did and one holds what the checkpoint
+                does not extend; asking again may help.
         """
 
     def close(self) -> None:

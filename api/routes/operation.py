@@ -37,8 +37,8 @@ def ready(request: Request, running: Registry) -> Response:
 
 @router.get("/healthz", response_model=schemas.Health, responses=schemas.problems(503))
 async def health(running: Registry) -> Response:
-    """Whether the registry runs: 503 when its log has stopped; `warning` says what is wrong with anchoring, or is
-    null."""
+    """Whether the registry runs: 503 when its log has stopped; `warning` says what is wrong with anchoring, and
+    which witness contradicts the log, or is null."""
     broken = running.registry.log.broken
     if broken is not None:
         raise broken

@@ -3,6 +3,10 @@
 Whatever a witness does (nothing, rubbish, an endless answer, a signature of something else) costs no more than the
 limit and counts as no cosignature.  Once the quorum is reached, the others get a moment more; one that let that moment
 pass in vain is not waited for again for a while.
+A witness that holds what the checkpoint does not extend, or says so, contradicts the log: it has two histories, or is
+older than itself.  That is no proof, since no witness signs it, so a quorum outvotes it and it is a ``warning`` until
+that witness cosigns again.  But a checkpoint that nobody cosigned is not published against it, under ``quorum none``
+neither, where each witness is therefore waited for once.
 Of each witness the size it cosigned last is kept in memory: a wrong guess costs one more request (409 says the size).
 """
 
@@ -12,7 +16,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
@@ -23,7 +27,7 @@ import httpx
 from ledger.checkpoint import parse_checkpoint
 from ledger.errors import BackendError, MalformedError, VerificationError, shown
 from ledger.note import Signature, VerifierKey
-from ledger.policy import Policy
+from ledger.policy import NO_QUORUM, Policy
 from ledger.witnessing import (
     MAX_ANSWER_BYTES,
     MAX_WITNESSES,
@@ -48,11 +52,17 @@ class _NoCosignatureError(Exception):
     """What one witness did instead of cosigning; goes no further than this module."""
 
 
+class _ContradictionError(_NoCosignatureError):
+    """It holds what the checkpoint does not extend."""
+
+
 @dataclass(frozen=True, slots=True)
 class WitnessState:
-    """Whether a witness is `failing`; the `size` it cosigned last and when, in UTC seconds, both 0 before."""
+    """Whether a witness is `failing`, or even `contradicting` the log; the `size` it cosigned last and when, in UTC
+    seconds, both 0 before."""
 
     failing: bool
+    contradicting: bool
     size: int
     answered_at: float
 
@@ -60,14 +70,17 @@ class WitnessState:
 @dataclass(slots=True)
 class _Witness:
     """One witness: its key, where it answers, the `size` it cosigned last and when, and what was wrong the last time;
-    the loop's time from which it is waited for."""
+    how it contradicts the log, until it cosigns again; the loop's time from which it is waited for, and whether it was
+    at all."""
 
     key: VerifierKey
     url: str
     size: int = 0
     answered_at: float = 0.0
     trouble: str = ""
+    contradiction: str = ""
     waited_from: float = 0.0
+    is_known: bool = False
 
 
 def addresses(policy: Policy, field: str = "policy") -> dict[str, str]:
@@ -116,7 +129,16 @@ class HttpCosigners:
 
     def states(self) -> dict[str, WitnessState]:
         """Returns what each witness did last, by its name."""
-        return {name: WitnessState(bool(w.trouble), w.size, w.answered_at) for name, w in self._witnesses.items()}
+        return {
+            name: WitnessState(bool(w.trouble), bool(w.contradiction), w.size, w.answered_at)
+            for name, w in self._witnesses.items()
+        }
+
+    @property
+    def warning(self) -> str | None:
+        """How witnesses contradict the log, if any do: each until it cosigns again."""
+        said = (f"the witness {name} {w.contradiction}" for name, w in self._witnesses.items() if w.contradiction)
+        return "; ".join(said) or None
 
     def close(self) -> None:
         """Keeps the port's rules."""
@@ -134,7 +156,7 @@ class HttpCosigners:
         try:
             while pending:
                 now = self._loop.time()
-                if self.policy.is_reached(found):
+                if self._is_enough(found, [tasks[task] for task in pending]):
                     until = min(until, now + MOMENT_SECONDS)
                     if all(self._witnesses[tasks[task]].waited_from > now for task in pending):
                         break
@@ -156,15 +178,25 @@ class HttpCosigners:
         if not self.policy.is_reached(found):
             troubles = "; ".join(f"{name} {w.trouble}" for name, w in self._witnesses.items() if name not in found)
             raise BackendError(f"the witnesses' quorum {self.policy.quorum} is not reached: {troubles}", code="quorum")
+        if not found and self.warning is not None:
+            raise BackendError(f"nobody cosigned, and {self.warning}", code="quorum")
         return tuple(found[name] for name in self._witnesses if name in found)
+
+    def _is_enough(self, found: Collection[str], pending: Iterable[str]) -> bool:
+        """Whether these cosignatures are: where none is needed and there is none, nobody still may contradict."""
+        if self.policy.quorum == NO_QUORUM and not found:
+            return all(w.is_known and not w.contradiction for w in map(self._witnesses.__getitem__, pending))
+        return self.policy.is_reached(found)
 
     async def _ask(self, name: str, note: bytes, consistency: Callable[[int], Sequence[bytes]]) -> Signature | None:
         """Returns the witness's cosignature; None, and what was wrong is written down, if there is none to be had."""
         try:
             return await self._exchange(self._witnesses[name], name, note, consistency)
+        except _ContradictionError as e:
+            self._contradicted(name, str(e))
         except _NoCosignatureError as e:
             self._failed(name, str(e))
-            return None
+        return None
 
     async def _exchange(
         self, witness: _Witness, name: str, note: bytes, consistency: Callable[[int], Sequence[bytes]]
@@ -180,14 +212,16 @@ class HttpCosigners:
                     self._answered(name, checkpoint.size)
                     return signature
                 if status != 409 or media_type != SIZE_TYPE or is_last:
-                    raise _NoCosignatureError(f"answered {status}: {shown(body[:80].decode('utf-8', 'replace'))}")
+                    is_other = status == 422 or (status == 409 and media_type != SIZE_TYPE)  # C2SP tlog-witness
+                    error = _ContradictionError if is_other else _NoCosignatureError
+                    raise error(f"answered {status}: {shown(body[:80].decode('utf-8', 'replace'))}")
                 old = parse_size(body)
             except (httpx.HTTPError, OSError) as e:
                 raise _NoCosignatureError(f"cannot be asked: {shown(str(e) or type(e).__name__)}") from e
             except (MalformedError, VerificationError) as e:
                 raise _NoCosignatureError(f"answered what is no cosignature: {e}") from e
             if old > checkpoint.size:
-                raise _NoCosignatureError(f"says to have cosigned {old} leaves, this log has {checkpoint.size}")
+                raise _ContradictionError(f"says to have cosigned {old} leaves, this log has {checkpoint.size}")
         raise AssertionError("the second answer is the last")
 
     async def _post(self, url: str, request: bytes) -> tuple[int, str, bytes]:
@@ -207,13 +241,20 @@ class HttpCosigners:
         if witness.trouble:
             _logger.warning("the witness %s cosigns again", name)
         witness.size, witness.answered_at = size, time.time()
-        witness.trouble, witness.waited_from = "", 0.0
+        witness.trouble, witness.contradiction, witness.waited_from, witness.is_known = "", "", 0.0, True
+
+    def _contradicted(self, name: str, how: str) -> None:
+        witness = self._witnesses[name]
+        if not witness.contradiction:
+            _logger.error("the witness %s contradicts this log: it %s", name, how)
+        witness.trouble = witness.contradiction = how
+        self._failed(name, how)
 
     def _failed(self, name: str, trouble: str) -> None:
         witness = self._witnesses[name]
         if not witness.trouble:  # once, not at every batch
             _logger.warning("the witness %s %s", name, trouble)
-        witness.trouble = trouble
+        witness.trouble, witness.is_known = trouble, True
         if witness.waited_from <= self._loop.time():  # else a busy log would never wait for it again
             witness.waited_from = self._loop.time() + TROUBLE_SECONDS
 

@@ -190,7 +190,7 @@ def test_every_default_is_told() -> None:
 def test_every_metric_is_told() -> None:
     source = read(ROOT / "api" / "metrics.py")
     names = set(re.findall(r'"(trainmark_[a-z_]+)"', source)) | {
-        f"trainmark_witness_{name}" for name in ("failing", "leaves", "timestamp_seconds")
+        f"trainmark_witness_{name}" for name in ("failing", "contradicting", "leaves", "timestamp_seconds")
     }
     told = set(re.findall(r"`(trainmark_[a-z_]+)`", read(DOCS / "guides" / "operator.md")))
     assert {name.removesuffix("_total") for name in told} == names

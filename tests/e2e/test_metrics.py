@@ -76,6 +76,7 @@ def test_what_the_numbers_say(tmp_path: Path) -> None:
             assert found["trainmark_log_broken{code=log-stopped}"] == found["trainmark_log_broken{code=quorum}"] == 0
             assert found["trainmark_anchors_open{state=pending}"] == found["trainmark_anchoring_failing{}"] == 0
             assert found["trainmark_witness_failing{witness=w1}"] == 0
+            assert found["trainmark_witness_contradicting{witness=w1}"] == 0
             assert found["trainmark_witness_leaves{witness=w1}"] == 3
             for name in ("checkpoint_timestamp_seconds{}", "witness_timestamp_seconds{witness=w1}"):
                 assert began <= found[f"trainmark_{name}"] <= time.time()

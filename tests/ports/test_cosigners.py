@@ -359,6 +359,65 @@ def test_a_witness_that_comes_back_is_asked_again(caplog: pytest.LogCaptureFixtu
     assert [record.message.split(" ")[2:4] for record in caplog.records] == [["w0", "answered"], ["w0", "cosigns"]]
 
 
+# -- witnesses that hold another history
+
+
+CONTRADICTIONS = {name: WRONG[name] for name in ("409 big", "409 text", "422")}
+
+
+@pytest.mark.parametrize("contradict", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_contradiction_stands_while_nobody_cosigns(
+    contradict: Callable[[bytes], Answer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log that is older than itself, say: its witness knows better, and no quorum is no reason not to listen."""
+    w0, w1 = witness("w0"), witness("w1")
+    answers = [contradict]
+
+    def other(request: bytes) -> Answer:
+        return answers[0](request)
+
+    with serving(other) as bad, asking("quorum none", bad) as cosigners:
+        message = refused(cosigners, 5)
+        assert message == f"nobody cosigned, and {cosigners.warning}"
+        assert message.startswith("nobody cosigned, and the witness w0 ")
+        answers[0] = WRONG["500"]  # it said so, and takes nothing back
+        assert refused(cosigners, 5) == message
+        answers[0] = w0.answer
+        assert (cosign(cosigners, 5), cosigners.warning) == (("w0",), None)
+    assert [r.message[:40] for r in caplog.records if r.levelname == "ERROR"] == [
+        "the witness w0 contradicts this log: it "
+    ]
+    with serving(contradict) as bad, serving(w1.answer) as good:
+        for quorum in ("quorum none", "quorum w1"):
+            with asking(quorum, bad, good) as cosigners:
+                assert cosign(cosigners, 5) == ("w1",)
+                assert cosigners.warning is not None
+                assert cosigners.warning.startswith("the witness w0 ")
+        with asking("quorum w0", bad, good) as cosigners:
+            assert refused(cosigners, 5).startswith("the witnesses' quorum w0 is not reached: w0 ")
+
+
+def test_a_witness_that_does_not_answer_contradicts_nothing() -> None:
+    for wrong in ("404", "500", "409 small", "rubbish"):
+        with serving(WRONG[wrong]) as bad, asking("quorum none", bad) as cosigners:
+            assert cosign(cosigners, 5) == ()
+            assert cosigners.warning is None
+
+
+def test_without_a_quorum_each_witness_is_waited_for_once() -> None:
+    def slowly(request: bytes) -> Answer:
+        time.sleep(3 * MOMENT_SECONDS)
+        return WRONG["409 big"](request)
+
+    with serving(slowly) as slow, asking("quorum none", slow) as cosigners:
+        assert "the witness w0 says to have cosigned 9000000 leaves, this log has 5" in refused(cosigners, 5)
+    with never_ending(b"", b"") as silent, asking("quorum none", silent, seconds=0.5) as cosigners:
+        began = time.monotonic()
+        for size in range(6, 20):
+            assert cosign(cosigners, size) == ()
+        assert 0.4 < time.monotonic() - began < SOON
+
+
 # -- policies that cannot be asked
 
 

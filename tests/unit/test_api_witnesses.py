@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api.composition import open_registry, rotate
@@ -12,8 +13,9 @@ from ledger.errors import BackendError, MalformedError, NotFoundError
 from ledger.note import parse_note
 from ledger.policy import parse_policy, verify_checkpoint
 from tests.reference.note import WITNESS_KEY
-from tests.reference.witness import Key, Witness, serving
+from tests.reference.witness import SIZE_TYPE, Answer, Key, Witness, serving
 from tests.support.process import call
+from tests.support.server import running_server
 from tests.support.witness import running_witness
 
 W0 = f"witness w0 {Key('w0', WITNESS_KEY).vkey}"
@@ -96,6 +98,26 @@ def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", witnesses=tmp_path / "none")
     with pytest.raises(NotFoundError, match="TRAINMARK_WITNESSES: there is no file"), open_registry(settings):
         pass
+
+
+def test_people_are_told_of_a_witness_that_contradicts_the_log(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    log = vkey_of(folder)
+    with (
+        serving(Witness("w0", [log]).answer) as good,
+        serving(lambda _: Answer(409, SIZE_TYPE, b"900\n")) as ahead,
+    ):
+        lines = f"{W0} {good}\nwitness w1 {Key('w1', WITNESS_KEY).vkey} {ahead}\nquorum w0\n"
+        (tmp_path / "witnesses").write_text(lines)
+        with running_server(folder, witnesses=tmp_path / "witnesses") as server:
+            told = httpx.get(f"{server.url}/healthz")
+            size = server.registry.log.head.size
+            cosigners = server.running.writer.cosigners
+            assert cosigners is not None
+            contradicting = {name: state.contradicting for name, state in cosigners.states().items()}
+    warning = f"the witness w1 says to have cosigned 900 leaves, this log has {size}"
+    assert (told.status_code, told.json()["warning"]) == (200, warning)
+    assert contradicting == {"w0": False, "w1": True}
 
 
 # -- the command, where it does not start
