@@ -50,10 +50,15 @@ class ForkResult:
 
     @property
     def sentence(self) -> str:
-        """What it proves, for people."""
+        """What it proves, for people; two keys are named: after a theft they may not be one signer's."""
+        first, second = self.keys
+        signers = f" ({first} the former, {second} the latter)" if first != second else ""
         if self.first.size == self.second.size:
-            return f"{self.origin} signed two different logs of {self.first.size} leaves"
-        return f"{self.origin} signed {self.first.size} leaves, and {self.second.size} that do not begin with them"
+            return f"{self.origin} signed two different logs of {self.first.size} leaves{signers}"
+        return (
+            f"{self.origin} signed {self.first.size} leaves, and {self.second.size} that do not begin with them"
+            f"{signers}"
+        )
 
     def value(self) -> Object:
         """Returns the result as JSON."""
@@ -75,6 +80,8 @@ def make_fork(one: bytes, other: bytes, node: NodeOf, policy: Policy) -> bytes:
     """
     notes = sorted((_bare(parse_note(note), policy) for note in (one, other)), key=_order)
     first, second = (parse_checkpoint(format_note(note))[0] for note in notes)
+    if first == second:
+        raise VerificationError("both notes are of one checkpoint", code="no-fork")
     path = prefix_path(first.size, second.size, node) if 0 < first.size < second.size else []
     data = canonical(
         {
@@ -110,15 +117,15 @@ def parse_fork(data: bytes, field: str = "fork") -> Fork:
     """Reads the canonical bytes of a ``*.fork.json``.
 
     Raises:
-        MalformedError: another form; a note with more than one signature; notes out of order or the same.
+        MalformedError: another form; a note with more than one signature; notes out of order, or of one checkpoint.
     """
     o = as_object(
         parse(data, field, MAX_FORK_BYTES, max_text=MAX_NOTE_BYTES), field, ("trainmark", "first", "second", "path")
     )
     as_constant(o["trainmark"], f"{field}.trainmark", KIND)
     first, second = (_read_note(as_text(o[name], f"{field}.{name}"), f"{field}.{name}") for name in ("first", "second"))
-    if (first[0].size, first[0].root) > (second[0].size, second[0].root):
-        raise MalformedError("the smaller checkpoint comes first, of one size the smaller root", field=field)
+    if (first[0].size, first[0].root) >= (second[0].size, second[0].root):
+        raise MalformedError("the smaller of two checkpoints comes first, of one size the smaller root", field=field)
     path = as_list(o["path"], f"{field}.path", MAX_PATH)
     hashes = tuple(digest_decode(hash_, f"{field}.path[{n}]") for n, hash_ in enumerate(path))
     return Fork(first[0], second[0], (first[1], second[1]), hashes)
@@ -168,7 +175,7 @@ def _root_instead(first: Checkpoint, second: Checkpoint, path: Sequence[bytes]) 
     if first.size in (0, second.size):
         if path:
             raise VerificationError("equal or empty trees take no path", code="fork-path", field="path")
-        return second.root if first.size else EMPTY_ROOT
+        return second.root if first.size == second.size else EMPTY_ROOT
     try:
         before, after = prefix_roots(first.size, second.size, path)
     except VerificationError as e:

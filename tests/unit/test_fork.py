@@ -20,7 +20,7 @@ from ledger.errors import MalformedError, TrainmarkError, VerificationError
 from ledger.fork import make_fork, parse_fork, verify_fork
 from ledger.keys import Signer
 from ledger.merkle import EMPTY_ROOT, Tree, leaf_hashes, prefix_path, prefix_roots
-from ledger.note import Note, cosign_note, format_note, parse_note
+from ledger.note import ED25519, Note, VerifierKey, cosign_note, format_note, format_vkey, parse_note
 from ledger.policy import Policy, parse_policy
 from ledger.trust import format_trust
 from tests.simulator import ORIGIN, identity, key, policy_text, trust_in
@@ -94,6 +94,38 @@ def test_an_empty_log_has_one_root() -> None:
     strange = sign_checkpoint(Checkpoint(ORIGIN, 0, bytes(32)), LOG)
     assert verify_fork(make_fork(strange, note(tree(4)), tree(4).node, POLICY), POLICY).instead == EMPTY_ROOT
     assert verify_fork(make_fork(strange, note(tree(0)), tree(0).node, POLICY), POLICY).second.size == 0
+
+
+@pytest.mark.parametrize("root", [b"\0" * 32, b"\xff" * 32])
+def test_whichever_root_an_empty_log_has_beside_its_own(root: bytes) -> None:
+    strange = sign_checkpoint(Checkpoint(ORIGIN, 0, root), LOG)
+    result = verify_fork(make_fork(note(tree(0)), strange, tree(0).node, POLICY), POLICY)
+    assert {result.first.root, result.instead} == {EMPTY_ROOT, root}
+
+
+@pytest.mark.parametrize(("size", "root"), [(0, b"\0" * 32), (0, b"\xff" * 32), (5, b"\0" * 32), (0, EMPTY_ROOT)])
+def test_one_checkpoint_twice_is_no_fork(size: int, root: bytes) -> None:
+    one = sign_checkpoint(Checkpoint(ORIGIN, size, root), LOG)
+    with pytest.raises(VerificationError) as refused:
+        make_fork(one, one, tree(5).node, POLICY)
+    assert refused.value.code == "no-fork"
+    twice = {"trainmark": "fork/v1", "first": one.decode(), "second": one.decode(), "path": []}
+    assert code_of(canonical(twice, max_text=65536)) == "malformed"
+
+
+def test_two_keys_of_one_log_are_both_named() -> None:
+    thief = key("thief")
+    vkeys = [format_vkey(VerifierKey(ORIGIN, ED25519, signer.public)) for signer in (LOG, thief)]
+    both = parse_policy("".join(f"log {vkey}\n" for vkey in vkeys) + "quorum none\n")
+    names = ["+".join(vkey.split("+")[:2]) for vkey in vkeys]
+    for old, new in ((5, 9), (5, 5)):
+        own, stolen = note(tree(old, 1)), note(tree(new), thief)
+        result = verify_fork(make_fork(own, stolen, tree(new).node, both), both)
+        assert set(result.keys) == set(names)
+        assert result.sentence.endswith(f"({result.keys[0]} the former, {result.keys[1]} the latter)")
+    alone = verify_fork(make_fork(note(tree(5, 1)), note(tree(9)), tree(9).node, both), both)
+    assert alone.keys == (names[0], names[0])
+    assert alone.sentence == f"{ORIGIN} signed 5 leaves, and 9 that do not begin with them"
 
 
 def test_what_can_both_be_true_is_no_fork() -> None:
