@@ -78,7 +78,7 @@ def make_fork(one: bytes, other: bytes, node: NodeOf, policy: Policy) -> bytes:
     Raises:
         VerificationError: they prove nothing; the code is that of ``verify_fork``.
     """
-    notes = sorted((_bare(parse_note(note), policy) for note in (one, other)), key=_order)
+    notes = sorted((parse_note(bare_note(note, policy)) for note in (one, other)), key=_order)
     first, second = (parse_checkpoint(format_note(note))[0] for note in notes)
     if first == second:
         raise VerificationError("both notes are of one checkpoint", code="no-fork")
@@ -96,16 +96,21 @@ def make_fork(one: bytes, other: bytes, node: NodeOf, policy: Policy) -> bytes:
     return data
 
 
-def _bare(note: Note, policy: Policy) -> Note:
-    """Returns the note with one true line of a log key of the policy, and no other."""
-    origin = parse_checkpoint(format_note(note))[0].origin
+def bare_note(note: bytes, policy: Policy, field: str = "checkpoint") -> bytes:
+    """Returns a checkpoint note with one true line of a log key of the policy, and no other.
+
+    Raises:
+        MalformedError: no checkpoint note.
+        VerificationError: ``checkpoint``: no such line.
+    """
+    checkpoint, parsed = parse_checkpoint(note, field)
     for key in policy.logs:
-        for line in note.signatures:
-            if key.name == origin and names_key(line, key):
-                bare = Note(note.text, (line,))
+        for line in parsed.signatures:
+            if key.name == checkpoint.origin and names_key(line, key):
+                bare = Note(parsed.text, (line,))
                 verify_note(bare, key)
-                return bare
-    raise VerificationError(f"no trusted key of {shown(origin)} signed this checkpoint", code="checkpoint")
+                return format_note(bare)
+    raise VerificationError(f"no trusted key of {shown(checkpoint.origin)} signed this checkpoint", code="checkpoint")
 
 
 def _order(note: Note) -> tuple[int, bytes]:

@@ -3,15 +3,17 @@
 Steps, in this order; the first that fails ends the audit, and what was seen before is kept as it was:
 
 1. ``checkpoint``: the note is signed as the auditor's own trust file asks.
-2. ``fork``, ``rollback``: it does not contradict the last checkpoint seen.  A smaller one is a rollback, or, if it has
-   another root than the tree that was read, a fork; so is one of the same size with another root.  Of a bigger one the
-   log's own hash tiles show the root at the last size: another root is a fork, and the evidence is kept.
+2. ``fork``, ``rollback``: it contradicts no checkpoint that the log showed before, read to its end or not.  A smaller
+   one is a rollback, or, if it has another root than the tree that was read, a fork; so is one of the same size with
+   another root.  Any other one is written down before a tile is asked for.  Of a bigger one the log's own hash tiles
+   show the roots at the sizes before: another root is a fork, and the evidence is kept.
 3. ``audit-state``: the auditor's own copy still has the roots it had; it is folded again without signatures.
 4. ``tile``, ``leaf-path``: entry bundles and hash tiles are what they should be, to the byte, partial ones included.
 5. Every statement's signature; and the fold: whether its key counted at its index, and all void rules.
 6. ``root``: all leaves together have the root that the log signed.
 7. ``wrong-log``: the log is that of the registry in the trust file.
-8. ``fork``: checkpoints that others were shown are of this tree too.
+8. ``fork``: checkpoints that others were shown are of this tree too.  One that is bigger is an open question, which the
+   next audits ask again.
 
 Void leaves refuse nothing: they are reported.  Progress is written down as the audit goes on, so that one which was
 interrupted is taken up where it stopped.
@@ -21,14 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NoReturn, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from ledger.audit.bundles import Bundle, Read, hashes_of, read_bundle, read_bundles
-from ledger.audit.folder import AuditFolder, Seen, damaged
+from ledger.audit.folder import MAX_OPEN, STATE, AuditFolder, History, Signed, damaged, read_signed
 from ledger.audit.frontier import Frontier
 from ledger.audit.watching import Watch, Watched
 from ledger.canonical import Object
-from ledger.checkpoint import Checkpoint, parse_checkpoint
+from ledger.checkpoint import Checkpoint
 from ledger.encoding import HASH_BYTES, digest_encode, sha256
 from ledger.errors import (
     BackendError,
@@ -39,10 +41,10 @@ from ledger.errors import (
     shown,
 )
 from ledger.files import shown_path
-from ledger.fork import make_fork, verify_fork
-from ledger.merkle import NodeOf, root, root_at
+from ledger.fork import bare_note, make_fork, verify_fork
+from ledger.merkle import EMPTY_ROOT, NodeOf, root, root_at
 from ledger.note import parse_note, parse_vkey
-from ledger.policy import NO_QUORUM, verify_checkpoint
+from ledger.policy import verify_checkpoint
 from ledger.state import Fold
 from ledger.statements import Statement
 from ledger.tiles import (
@@ -140,10 +142,10 @@ class _Audit:
     source: Source
     trust: Trust
     folder: AuditFolder
-    jobs: int
-    watch: Watch
-    report: Progress | None
-    seen: Seen = field(default_factory=Seen)
+    jobs: int = 1
+    watch: Watch = field(default_factory=Watch)
+    report: Progress | None = None
+    history: History = field(default_factory=History)
     fold: Fold = field(default_factory=Fold)
     frontier: Frontier = field(default_factory=Frontier)
     refused: list[int] = field(default_factory=list)
@@ -151,26 +153,24 @@ class _Audit:
     total: int = 0
 
     def run(self, others: Sequence[bytes]) -> Audit:
-        given = [self._signed(other) for other in others]
-        self.seen = self.folder.load()
-        last = self.seen.checkpoint
-        self.since = 0 if last is None else last.size
-        note, checkpoint, witnesses = self._checkpoint()  # 1
+        given = [read_signed(bare_note(other, self.trust.policy, "--checkpoint")) for other in others]
+        self.history = self._load()
+        self.since = self.history.since
+        new, witnesses = self._checkpoint()  # 1
+        checkpoint = new.checkpoint
         self.total = checkpoint.size
         read = _Reader(self.source)
-        self._compare(last, checkpoint, note, read)  # 2
-        self._read_again(last)  # 3
+        self._check_same_log(checkpoint, given)
+        self._keep_questions(given)
+        self._compare(new, read)  # 2
+        self._read_again()  # 3
         try:
             self._read_new(checkpoint, read)  # 4, 5
             self._check_whole(checkpoint)  # 6, 7
-        except VerificationError:
-            if last is not None or self.seen.size:  # what was read on the way there is not to be believed
-                self.folder.commit(_up_to(self.seen, last))
+        except VerificationError:  # what was read on the way there is not to be believed
+            self.folder.commit(_up_to_last(self.history))
             raise
-        self.folder.commit(Seen(note, checkpoint.size, checkpoint.root, tuple(self.refused)))
-        if last is not None:
-            self.folder.forget_partial([tile for tile in _partial(last.size) if tile not in _partial(checkpoint.size)])
-        not_checked = self._compare_others(others, given, checkpoint, note)  # 8
+        not_checked = self._finish(new)  # 8
         if checkpoint.size == self.since:
             self._remember_states()
         for watched, states in self.watch.states(self.fold):
@@ -217,56 +217,98 @@ class _Audit:
 
     # -- 1 and 2: the checkpoint
 
-    def _checkpoint(self) -> tuple[bytes, Checkpoint, tuple[str, ...]]:
+    def _load(self) -> History:
+        """Returns what was seen before; what is signed in it is checked again, without the quorum of that day."""
+        history = self.folder.load()
+        for signed in (*history.signed, *history.others):
+            try:
+                bare_note(signed.note, self.trust.policy)
+            except VerificationError as e:
+                path = shown_path(self.folder.path / STATE)
+                raise damaged(f"{path}: the checkpoint of {signed.checkpoint.size} leaves: {e.message}") from e
+        return history
+
+    def _checkpoint(self) -> tuple[Signed, tuple[str, ...]]:
         try:
             data = self.source.checkpoint()
-            note = parse_note(data)
-            checkpoint, witnesses = verify_checkpoint(note, self.trust.policy)
+            checkpoint, witnesses = verify_checkpoint(parse_note(data), self.trust.policy)
         except NotFoundError as e:
             raise NotFoundError("there is no log: it has no checkpoint", field="checkpoint") from e
         except MalformedError as e:
             raise BackendError(
                 f"what is served as checkpoint is none: {e.message}", code="protocol", field="checkpoint"
             ) from e
-        return data, checkpoint, witnesses
+        return Signed(data, checkpoint), witnesses
 
-    def _compare(self, last: Checkpoint | None, new: Checkpoint, note: bytes, read: _Reader) -> None:
+    def _check_same_log(self, new: Checkpoint, given: Sequence[Signed]) -> None:
+        for old in self.history.signed:
+            if old.checkpoint.origin != new.origin:
+                raise ConflictError(
+                    f"the folder {shown_path(self.folder.path)} is about {shown(old.checkpoint.origin)}, this log is "
+                    f"{shown(new.origin)}: each log has its own",
+                    code="other-log",
+                    field="--state",
+                )
+        for other in given:
+            if other.checkpoint.origin != new.origin:
+                raise MalformedError(f"is of the log {shown(other.checkpoint.origin)}", field="--checkpoint")
+
+    def _keep_questions(self, given: Sequence[Signed]) -> None:
+        """Writes down what others were shown, whatever becomes of this audit."""
+        others = tuple({other.checkpoint: other for other in (*self.history.others, *given)}.values())
+        if others == self.history.others:
+            return
+        if len(others) > MAX_OPEN:
+            raise MalformedError(f"at most {MAX_OPEN} wait for a bigger log, now {len(others)}", field="--checkpoint")
+        self.history = replace(self.history, others=others)
+        self.folder.commit(self.history)
+
+    def _compare(self, new: Signed, read: _Reader) -> None:
         """Step 2.  That the log's hash tiles lead to what it signed is asked first, also of a log never seen before:
         only then do they show what it says its history is."""
-        if last is not None and last.origin != new.origin:
-            raise ConflictError(
-                f"the folder {shown_path(self.folder.path)} is about {shown(last.origin)}, this log is "
-                f"{shown(new.origin)}: each log has its own",
-                code="other-log",
-                field="--state",
-            )
-        if last is not None and new.size < last.size:
-            own = self._own_nodes(last)
-            if root_at(new.size, own) != new.root:
-                self._forked(note, own)
-            raise VerificationError(
-                f"the log shows {new.size} leaves; it showed {last.size} before", code="rollback", field="checkpoint"
-            )
-        nodes = TileNodes(new.size, read.hashes)
-        if last is not None and new.size == last.size:
-            if new.root != last.root:
-                self._forked(note, nodes)
+        checkpoint, last, before = new.checkpoint, self.history.last, self.history.signed
+        nodes = TileNodes(checkpoint.size, read.hashes)
+        for old in before:
+            if old.checkpoint.size == checkpoint.size and old.checkpoint.root != checkpoint.root:
+                raise self._fork(old, new, nodes)
+        if last is not None and checkpoint.size < last.checkpoint.size:
+            own = self._own_nodes(last.checkpoint)
+            if root_at(checkpoint.size, own) != checkpoint.root:
+                raise self._fork(last, new, own)
+            raise _rollback(checkpoint.size, last.checkpoint.size)
+        if any(old.checkpoint == checkpoint for old in before):
+            known = self.history
+        else:
+            # Of a log that signed so many and served the tiles of none, the first ones are enough to hold it to.
+            known = replace(self.history, shown=(*self.history.shown, self._bare(new))[:MAX_OPEN])
+            self.folder.commit(known)
+        biggest = max((old.checkpoint.size for old in before), default=0)
+        if checkpoint.size < biggest:
+            raise _rollback(checkpoint.size, biggest)
+        if last is not None and checkpoint == last.checkpoint:
             return
-        if nodes.root() != new.root:
-            _check_edge(new.size, read)
+        if nodes.root() != checkpoint.root:
+            _check_edge(checkpoint.size, read)
             raise VerificationError(
-                f"the log's hash tiles do not lead to the root that it signed over {new.size} leaves", code="tile"
+                f"the log's hash tiles do not lead to the root that it signed over {checkpoint.size} leaves",
+                code="tile",
             )
-        if last is not None and root_at(last.size, nodes) != last.root:
-            self._forked(note, nodes)
+        for old in before:
+            if root_at(old.checkpoint.size, nodes) != old.checkpoint.root:
+                shown_before = tuple(one for one in known.shown if one.checkpoint != checkpoint)
+                self.folder.commit(replace(known, shown=shown_before))
+                raise self._fork(old, new, nodes)
+        self.history = replace(self.history, shown=(self._bare(new),))
 
-    def _forked(self, note: bytes, nodes: NodeOf) -> NoReturn:
-        """Keeps the evidence that `note` contradicts the last checkpoint; `nodes` are of the bigger tree of the two."""
-        assert self.seen.note is not None
-        data = make_fork(self.seen.note, note, nodes, self.trust.policy)
+    def _bare(self, new: Signed) -> Signed:
+        return replace(new, note=bare_note(new.note, self.trust.policy))
+
+    def _fork(self, one: Signed, other: Signed, nodes: NodeOf) -> VerificationError:
+        """Keeps the evidence that two checkpoints contradict each other; `nodes` are of the bigger tree of the two."""
+        data = make_fork(one.note, other.note, nodes, self.trust.policy)
         result = verify_fork(data, self.trust.policy)
         path = self.folder.keep_evidence(data, (result.first.size, result.second.size), sha256(data))
-        raise VerificationError(f"{result.sentence}; the evidence is {shown_path(path)}", code="fork")
+        return VerificationError(f"{result.sentence}; the evidence is {shown_path(path)}", code="fork")
 
     def _own_nodes(self, checkpoint: Checkpoint) -> TileNodes:
         """Returns the nodes of the auditor's own copy."""
@@ -278,44 +320,38 @@ class _Audit:
             raise damaged(f"the copy in {shown_path(self.folder.log.path)} is damaged: {e}") from e
         raise damaged(f"the copy in {shown_path(self.folder.log.path)} has another root at {checkpoint.size} leaves")
 
-    def _signed(self, other: bytes) -> Checkpoint:
-        """Reads a note that somebody else was shown; its signature is the log's, whoever cosigned it."""
-        checkpoint, note = parse_checkpoint(other, "--checkpoint")
-        verify_checkpoint(note, replace(self.trust.policy, quorum=NO_QUORUM))
-        return checkpoint
-
-    def _compare_others(
-        self, others: Sequence[bytes], given: Sequence[Checkpoint], checkpoint: Checkpoint, note: bytes
-    ) -> list[str]:
-        """Step 8; returns what it could not check."""
-        self.seen = replace(self.seen, note=note)
-        own = self._own_nodes(checkpoint)
-        open_questions = []
-        for other, theirs in zip(others, given, strict=True):
-            if theirs.origin != checkpoint.origin:
-                raise MalformedError(f"is of the log {shown(theirs.origin)}", field="--checkpoint")
-            if theirs.size > checkpoint.size:
-                open_questions.append(f"a checkpoint of {theirs.size} leaves: the log shows {checkpoint.size} so far")
-            elif root_at(theirs.size, own) != theirs.root:
-                self._forked(other, own)
-        return open_questions
+    def _finish(self, new: Signed) -> list[str]:
+        """Step 8, and the end of the audit: `new` becomes the last checkpoint.  Returns what could not be compared."""
+        size, others = new.checkpoint.size, self.history.others
+        own = self._own_nodes(new.checkpoint)
+        later = tuple(other for other in others if other.checkpoint.size > size)
+        forks = [
+            self._fork(other, new, own)
+            for other in others
+            if other.checkpoint.size <= size and root_at(other.checkpoint.size, own) != other.checkpoint.root
+        ]
+        self.folder.commit(History(new, (), later, size, new.checkpoint.root, tuple(self.refused)))
+        self.folder.forget_partial([tile for tile in _partial(self.since) if tile not in _partial(size)])
+        if forks:
+            raise VerificationError("; ".join(fork.message for fork in forks), code="fork")
+        return [f"a checkpoint of {other.checkpoint.size} leaves: the log shows {size} so far" for other in later]
 
     # -- 3 to 5: the leaves
 
-    def _read_again(self, last: Checkpoint | None) -> None:
+    def _read_again(self) -> None:
         """Step 3: folds what was read before, out of the auditor's own copy.
 
         Of it only full bundles stay; the last, partial one is read again, wider, from the log.
         """
-        size, refused = self.seen.size, frozenset(self.seen.refused)
+        size, last, refused = self.history.size, self.history.last, frozenset(self.history.refused)
         try:
             for bundle, leaves in self._bundles(0, size, self.folder.log.tile, known=refused):
                 hashes = hashes_of(bundle)
                 end = bundle.first + len(hashes)
-                if last is not None and bundle.first < last.size <= end:
-                    self._check_copy(hashes[: last.size - bundle.first], last.root)
+                if last is not None and bundle.first < self.since <= end:
+                    self._check_copy(hashes[: self.since - bundle.first], last.checkpoint.root)
                 if end == size:
-                    self._check_copy(hashes, self.seen.root)
+                    self._check_copy(hashes, self.history.root)
                 if len(hashes) < WIDTH:
                     return
                 self._take(bundle, leaves)
@@ -351,9 +387,10 @@ class _Audit:
         self.folder.keep(tile, data)
 
     def _write_progress(self) -> None:
-        seen = replace(self.seen, size=self.frontier.size, root=self.frontier.root(), refused=tuple(self.refused))
-        if seen.size > self.seen.size:
-            self.folder.commit(seen)
+        if self.frontier.size <= self.history.size:
+            return
+        size, root, refused = self.frontier.size, self.frontier.root(), tuple(self.refused)
+        self.folder.commit(replace(self.history, size=size, root=root, refused=refused))
 
     def _bundles(
         self, start: int, end: int, read: ReadTile, known: frozenset[int] | None = None
@@ -465,8 +502,13 @@ def _check_edge(size: int, read: _Reader) -> None:
             )
 
 
-def _up_to(seen: Seen, last: Checkpoint | None) -> Seen:
-    """Returns what was seen up to the last checkpoint, without what was read beyond it."""
-    if last is None:
-        return Seen()
-    return Seen(seen.note, last.size, last.root, tuple(index for index in seen.refused if index < last.size))
+def _rollback(size: int, before: int) -> VerificationError:
+    return VerificationError(
+        f"the log shows {size} leaves; it showed {before} before", code="rollback", field="checkpoint"
+    )
+
+
+def _up_to_last(history: History) -> History:
+    """Returns what was seen up to the last checkpoint, without the leaves that were read beyond it."""
+    size, at_last = history.since, EMPTY_ROOT if history.last is None else history.last.checkpoint.root
+    return replace(history, size=size, root=at_last, refused=tuple(index for index in history.refused if index < size))

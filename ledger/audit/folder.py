@@ -2,7 +2,7 @@
 
 ::
 
-    <folder>/state.json        the last checkpoint, and how many leaves have been read (docs/format.md, section 8)
+    <folder>/state.json        what the log showed, and how many leaves have been read (docs/format.md, section 8)
             /log/              checkpoint and tiles as they were verified: a log that can be served, or audited, itself
             /*.fork.json       evidence
 
@@ -18,7 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ledger.canonical import as_constant, as_indices, as_int, as_object, as_text, canonical, optional, parse
+from ledger.canonical import (
+    Json,
+    as_constant,
+    as_indices,
+    as_int,
+    as_list,
+    as_object,
+    as_text,
+    canonical,
+    optional,
+    parse,
+)
 from ledger.checkpoint import MAX_LOG_SIZE, Checkpoint, parse_checkpoint
 from ledger.encoding import digest_decode, digest_encode
 from ledger.errors import BackendError, MalformedError, NotFoundError
@@ -30,26 +41,44 @@ from ledger.tiles import MAX_TILE_BYTES, Tile, format_path
 KIND: Final = "audit/v1"
 STATE: Final = "state.json"
 MAX_STATE_BYTES: Final = 64 << 20
-MAX_REFUSED: Final = 4_000_000
+MAX_REFUSED: Final = 1_000_000
+MAX_OPEN: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """How far an auditor has come: the last checkpoint `note` that it found true, None before the first.
+class Signed:
+    """A checkpoint with the `note` that signed it."""
 
-    `size` leaves under `root` have been read, perhaps more than that checkpoint covers; the leaves `refused` among them
+    note: bytes
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How far an auditor has come: the `last` checkpoint that it found true, None before the first.
+
+    `shown` are those that the log showed since and that no tree was compared with, `others` those that somebody else
+    was shown and that were bigger than the log; each with the log's own signature alone, up to ``MAX_OPEN``.  `size`
+    leaves under `root` have been read, perhaps more than the last checkpoint covers; the leaves `refused` among them
     hold no statement with a true signature.
     """
 
-    note: bytes | None = None
+    last: Signed | None = None
+    shown: tuple[Signed, ...] = ()
+    others: tuple[Signed, ...] = ()
     size: int = 0
     root: bytes = EMPTY_ROOT
     refused: tuple[int, ...] = ()
 
     @property
-    def checkpoint(self) -> Checkpoint | None:
-        """The last checkpoint."""
-        return None if self.note is None else parse_checkpoint(self.note)[0]
+    def signed(self) -> tuple[Signed, ...]:
+        """All that the log signed for this auditor to see."""
+        return self.shown if self.last is None else (self.last, *self.shown)
+
+    @property
+    def since(self) -> int:
+        """The size of the last checkpoint."""
+        return 0 if self.last is None else self.last.checkpoint.size
 
 
 class LogFolder:
@@ -76,16 +105,16 @@ class AuditFolder:
         self._made: set[Path] = set()
         self._written: set[Path] = set()
 
-    def load(self) -> Seen:
+    def load(self) -> History:
         """Returns how far the last audit came.
 
         Raises:
             BackendError: ``audit-state``: the file is none of this program's.
         """
         try:
-            return parse_seen(read_file(self.path / STATE, MAX_STATE_BYTES, STATE))
+            return parse_history(read_file(self.path / STATE, MAX_STATE_BYTES, STATE))
         except NotFoundError:
-            return Seen()
+            return History()
         except MalformedError as e:
             raise damaged(f"{shown_path(self.path / STATE)}: {e.message}") from e
 
@@ -103,8 +132,8 @@ class AuditFolder:
             raise BackendError(f"cannot write {shown_path(path)}: {e.strerror}", field="state") from e
         self._written.add(path)
 
-    def commit(self, seen: Seen) -> None:
-        """Makes `seen` what the next audit begins with; all tiles kept so far are on the disk before."""
+    def commit(self, history: History) -> None:
+        """Makes `history` what the next audit begins with; all tiles kept so far are on the disk before."""
         try:
             for path in sorted(self._written) + sorted({path.parent for path in self._written}):
                 descriptor = os.open(path, os.O_RDONLY)
@@ -115,10 +144,10 @@ class AuditFolder:
         except OSError as e:
             raise BackendError(f"cannot write {shown_path(self.path)}: {e.strerror}", field="state") from e
         self._written.clear()
-        if seen.note is not None:
+        if history.last is not None:
             self.log.path.mkdir(exist_ok=True)
-            replace_file(self.log.path / "checkpoint", seen.note)
-        replace_file(self.path / STATE, format_seen(seen))
+            replace_file(self.log.path / "checkpoint", history.last.note)
+        replace_file(self.path / STATE, format_history(history))
 
     def forget_partial(self, tiles: list[Tile]) -> None:
         """Removes partial tiles that a wider one has replaced."""
@@ -140,36 +169,53 @@ def damaged(message: str) -> BackendError:
     )
 
 
-def format_seen(seen: Seen) -> bytes:
+def read_signed(note: bytes, field: str = "checkpoint") -> Signed:
+    """Reads a checkpoint note; verifies nothing."""
+    return Signed(note, parse_checkpoint(note, field)[0])
+
+
+def format_history(history: History) -> bytes:
     """Writes ``state.json``."""
     return canonical(
         {
             "trainmark": KIND,
-            "checkpoint": None if seen.note is None else seen.note.decode(),
-            "read": {"size": seen.size, "root": digest_encode(seen.root)},
-            "refused": list(seen.refused),
+            "checkpoint": None if history.last is None else history.last.note.decode(),
+            "shown": [signed.note.decode() for signed in history.shown],
+            "others": [signed.note.decode() for signed in history.others],
+            "read": {"size": history.size, "root": digest_encode(history.root)},
+            "refused": list(history.refused),
         },
         max_text=MAX_NOTE_BYTES,
     )
 
 
-def parse_seen(data: bytes, field: str = STATE) -> Seen:
-    """Reads ``state.json``."""
+def parse_history(data: bytes, field: str = STATE) -> History:
+    """Reads ``state.json``; verifies no signature."""
     o = as_object(
         parse(data, field, MAX_STATE_BYTES, max_text=MAX_NOTE_BYTES),
         field,
-        ("trainmark", "checkpoint", "read", "refused"),
+        ("trainmark", "checkpoint", "shown", "others", "read", "refused"),
     )
     as_constant(o["trainmark"], f"{field}.trainmark", KIND)
-    text = optional(o["checkpoint"], as_text, f"{field}.checkpoint")
     read = as_object(o["read"], f"{field}.read", ("size", "root"))
-    seen = Seen(
-        None if text is None else text.encode(),
+    history = History(
+        optional(o["checkpoint"], _as_signed, f"{field}.checkpoint"),
+        _as_signed_list(o["shown"], f"{field}.shown"),
+        _as_signed_list(o["others"], f"{field}.others"),
         as_int(read["size"], f"{field}.read.size", 0, MAX_LOG_SIZE),
         digest_decode(read["root"], f"{field}.read.root"),
         as_indices(o["refused"], f"{field}.refused", MAX_REFUSED),
     )
-    checkpoint = seen.checkpoint
-    if checkpoint is not None and checkpoint.size > seen.size:
+    if history.size < history.since:
         raise MalformedError("fewer leaves were read than the checkpoint covers", field=f"{field}.read.size")
-    return seen
+    if history.size > max((signed.checkpoint.size for signed in history.signed), default=0):
+        raise MalformedError("more leaves were read than the log showed", field=f"{field}.read.size")
+    return history
+
+
+def _as_signed(value: Json, field: str) -> Signed:
+    return read_signed(as_text(value, field).encode(), field)
+
+
+def _as_signed_list(value: Json, field: str) -> tuple[Signed, ...]:
+    return tuple(_as_signed(note, f"{field}[{n}]") for n, note in enumerate(as_list(value, field, MAX_OPEN)))

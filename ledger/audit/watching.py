@@ -82,7 +82,7 @@ class Watched:
 class Watch:
     """All watched words of one audit; leaves are shown to it in their order."""
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str] = ()) -> None:
         self.watched = [read_word(word) for word in dict.fromkeys(words)]
 
     def see(self, index: int, statement: Statement | None, reason: str | None, *, new: bool) -> None:

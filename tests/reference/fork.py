@@ -38,7 +38,7 @@ def verify_fork(data: bytes, policy: note.Policy) -> Fork:
     notes = [note.parse_note(as_text(fields[name], name).encode()) for name in ("first", "second")]
     require(all(len(one.signatures) == 1 for one in notes), "malformed", "not one signature line in each note")
     first, second = (note.parse_checkpoint(one.text) for one in notes)
-    require((first.size, first.root) <= (second.size, second.root), "malformed", "the smaller one comes first")
+    require((first.size, first.root) < (second.size, second.root), "malformed", "the smaller one comes first")
     path = digest_list(fields["path"], "fork.path", MAX_PATH)
     keys = [key for key in policy.logs if key.name == first.origin]
     require(bool(keys) and second.origin == first.origin, "wrong-log", "not of one log that is trusted")  # 2
@@ -46,7 +46,7 @@ def verify_fork(data: bytes, policy: note.Policy) -> Fork:
         note.verify_note(one, keys)  # 3
     if first.size in (0, second.size):
         require(not path, "fork-path", "a path where none belongs")  # 4
-        instead = second.root if first.size else merkle.tree([])
+        instead = second.root if first.size == second.size else merkle.tree([])
     else:
         instead, whole = _roots(first.size, second.size, path)
         require(whole == second.root, "fork-path", "the path does not lead to the second root")

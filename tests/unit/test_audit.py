@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ledger.audit import auditor
 from ledger.audit.auditor import Audit, audit
-from ledger.audit.folder import AuditFolder, LogFolder, Seen, format_seen, parse_seen
+from ledger.audit.folder import AuditFolder, History, LogFolder, format_history, parse_history, read_signed
 from ledger.audit.frontier import Frontier
 from ledger.audit.wording import sentence
 from ledger.canonical import Object, canonical
@@ -96,10 +96,10 @@ class Case:
 
     def refused(self, trust: Trust = TRUST, others: Sequence[bytes] = ()) -> TrainmarkError:
         """Returns why the log is refused; what was seen before stays as it was."""
-        before = AuditFolder(self.state).load().checkpoint
+        before = AuditFolder(self.state).load().last
         with pytest.raises(TrainmarkError) as caught:
             self.audit(trust, others=others)
-        assert AuditFolder(self.state).load().checkpoint == before
+        assert AuditFolder(self.state).load().last == before
         return caught.value
 
     @property
@@ -230,6 +230,113 @@ def test_a_checkpoint_somebody_else_was_shown(case: Case) -> None:
     assert [(result.first.size, result.second.size) for result in results] == [(20, 300), (300, 300)]
     assert case.refused(others=[note(leaves(300), MALLORY)]).code == "checkpoint"
     assert case.refused(others=[b"rubbish"]).code == "malformed"
+
+
+# -- what was signed and never read
+
+
+def withhold(case: Case, kind: str) -> None:
+    """Has the log serve its checkpoint, and none of the tiles of one kind any more."""
+    shutil.rmtree(case.log / "tile" / kind)
+
+
+def rewritten(size: int) -> list[bytes]:
+    """Returns a log whose first 250 leaves are as ever."""
+    return replaced(leaves(size), 250)
+
+
+@pytest.mark.parametrize("kind", ["entries", "0"])
+@pytest.mark.parametrize("first", [0, 100])
+@pytest.mark.parametrize("new", [300, 350])
+def test_a_log_is_held_to_what_it_signed_though_nobody_could_read_it(
+    case: Case, kind: str, first: int, new: int
+) -> None:
+    if first:
+        case.publish(leaves(first))
+        case.audit()
+    case.publish(leaves(300))
+    withhold(case, kind)
+    assert case.refused().code == "tile-missing"
+    case.rewrite(rewritten(new))
+    assert case.refused().code == "fork"
+    result = verify_fork(case.evidence[0].read_bytes(), TRUST.policy)
+    assert (result.first.size, result.second.size) == (300, new)
+    case.rewrite(leaves(new))
+    assert (case.audit().size, case.audit().since) == (new, new)
+    assert AuditFolder(case.state).load().shown == ()
+
+
+def test_each_checkpoint_that_was_never_compared_is_held_against_the_log(case: Case) -> None:
+    case.state.mkdir()
+    for of in (leaves(300), rewritten(280), leaves(400)):
+        case.publish(of)
+        withhold(case, "0")
+        assert case.refused().code in ("tile-missing", "rollback")
+    assert [signed.checkpoint.size for signed in AuditFolder(case.state).load().shown] == [300, 280, 400]
+    case.rewrite(leaves(500))
+    assert case.refused().code == "fork"
+    result = verify_fork(case.evidence[0].read_bytes(), TRUST.policy)
+    assert (result.first.size, result.second.size) == (280, 500)
+
+
+@pytest.mark.parametrize("new", [103, 300, 599])
+def test_fewer_leaves_than_an_interrupted_first_audit_was_shown(
+    case: Case, new: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditor, "COMMIT_EVERY", 1)
+    case.publish(leaves(600))
+    (case.log / format_path(Tile(ENTRIES, 2, 88))).unlink()
+    assert case.refused().code == "tile-missing"
+    assert AuditFolder(case.state).load().size == 512
+    case.rewrite(leaves(new))
+    refused = case.refused()
+    assert (refused.code, f"shows {new} leaves; it showed 600" in str(refused)) == ("rollback", True)
+    case.rewrite(leaves(600))
+    assert case.audit().size == 600
+
+
+def test_what_others_were_shown_is_asked_until_the_log_is_as_big(case: Case) -> None:
+    case.publish(leaves(300))
+    true, false = note(leaves(400)), note(rewritten(450))
+    case.audit(others=[true, false, true])
+    case.publish(leaves(400))
+    withhold(case, "entries")
+    assert case.refused().code == "tile-missing"
+    case.rewrite(leaves(400))
+    assert "a checkpoint of 450 leaves: the log shows 400 so far" in case.audit().not_checked
+    case.publish(leaves(500))
+    with pytest.raises(VerificationError) as refused:
+        case.audit()
+    assert refused.value.code == "fork"
+    result = verify_fork(case.evidence[0].read_bytes(), TRUST.policy)
+    assert (result.first.size, result.second.size) == (450, 500)
+    assert (case.audit().since, AuditFolder(case.state).load().others) == (500, ())
+
+
+def test_what_others_were_shown_is_kept_though_the_audit_fails(case: Case) -> None:
+    case.publish(leaves(300))
+    withhold(case, "entries")
+    assert case.refused(others=[note(rewritten(300))]).code == "tile-missing"
+    case.rewrite(leaves(300))
+    with pytest.raises(VerificationError) as refused:
+        case.audit()
+    assert (refused.value.code, len(case.evidence)) == ("fork", 1)
+
+
+def test_as_many_open_questions_as_can_be_kept(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditor, "MAX_OPEN", 2)
+    case.publish(leaves(5))
+    others = [note(leaves(size)) for size in (7, 8, 9)]
+    case.audit(others=others[:2])
+    refused = case.refused(others=others[2:])
+    assert (type(refused), refused.field) == (MalformedError, "--checkpoint")
+    for size in (10, 11, 12):
+        case.publish(leaves(size))
+        withhold(case, "0")
+        assert case.refused().code == "tile-missing"
+    assert [signed.checkpoint.size for signed in AuditFolder(case.state).load().shown] == [10, 11]
+    case.rewrite(leaves(12))
+    assert case.audit().size == 12
 
 
 # -- what is damaged
@@ -459,7 +566,7 @@ def test_an_audit_goes_on_where_it_was_interrupted(
     with pytest.raises(type(error)):
         audit(Stopping(case.log, 14, error), TRUST, AuditFolder(case.state))
     seen = AuditFolder(case.state).load()
-    assert (first, seen.size % 512) == (0 if seen.checkpoint is None else seen.checkpoint.size, first and 256)
+    assert (first, seen.size % 512) == (seen.since, first and 256)
     assert first < seen.size < 2000
     found = case.audit(watch=["1000"])
     assert (found.size, found.since) == (2000, first)
@@ -503,7 +610,7 @@ def test_a_copy_and_its_root_changed_alike_are_not_believed(case: Case) -> None:
     other = replaced(leaves(300), 7)
     tree = write_log(case.state / "log", other, note(leaves(300)))
     seen = AuditFolder(case.state).load()
-    (case.state / "state.json").write_bytes(format_seen(replace(seen, root=tree.root())))
+    (case.state / "state.json").write_bytes(format_history(replace(seen, root=tree.root())))
     assert case.refused().code == "audit-state"  # not the log's fault
 
 
@@ -537,12 +644,30 @@ def test_a_state_that_was_changed_is_not_believed(case: Case, change: Callable[[
     assert refused.value.code == "audit-state"
 
 
+@pytest.mark.parametrize("name", ["checkpoint", "shown", "others"])
+def test_a_note_in_the_state_that_the_log_did_not_sign_is_not_believed(case: Case, name: str) -> None:
+    case.publish(leaves(5))
+    case.audit()
+    file = case.state / "state.json"
+    value = json.loads(file.read_bytes())
+    other = parse_note(note(leaves(6)))
+    false = format_note(Note(other.text, parse_note(value["checkpoint"].encode()).signatures)).decode()
+    value[name] = false if name == "checkpoint" else [false]
+    value["read"]["size"] = 6 if name == "checkpoint" else 5
+    file.write_bytes(canonical(value, max_text=65536))
+    refused = case.refused()
+    assert (refused.code, "the checkpoint of 6 leaves" in str(refused)) == ("audit-state", True)
+
+
 def test_the_state_is_read_as_it_was_written() -> None:
-    seen = Seen(note(leaves(5)), 7, bytes(32), (1, 6))
-    assert parse_seen(format_seen(seen)) == seen
-    assert parse_seen(format_seen(Seen())) == Seen()
+    last, shown, other = (read_signed(note(leaves(size))) for size in (5, 9, 20))
+    seen = History(last, (shown,), (other,), 7, bytes(32), (1, 6))
+    assert parse_history(format_history(seen)) == seen
+    assert parse_history(format_history(History())) == History()
     with pytest.raises(MalformedError, match="fewer leaves were read than the checkpoint covers"):
-        parse_seen(format_seen(Seen(note(leaves(5)), 4)))
+        parse_history(format_history(History(last, size=4)))
+    with pytest.raises(MalformedError, match="more leaves were read than the log showed"):
+        parse_history(format_history(History(last, (shown,), (other,), 10)))
 
 
 # -- watching
@@ -693,7 +818,7 @@ def test_a_server_that_answers_wrongly(
         served.answers[path] = answer  # type: ignore[assignment]
         said = call("log", "audit", served.url, "--state", case.state, "--trust", trust_file)
     assert (said.code, f"[{code}]" in said.err) == (exit_code, True), said.err
-    assert AuditFolder(case.state).load() == Seen()
+    assert replace(AuditFolder(case.state).load(), shown=()) == History()
 
 
 def policy_answer(**changed: object) -> bytes:

@@ -83,7 +83,9 @@ CASES: dict[str, Callable[[], Fork]] = {
     "one-leaf": lambda: evidence(hashes(1, 0), hashes(2)),
     "two-levels-of-tiles": lambda: evidence(hashes(255, 254), hashes(600)),
     "an-empty-log": empty,
+    "two-empty-logs": lambda: empty() | {"second": signed(checkpoint_text(ORIGIN, 0, b"\xff" * 32))},
     "step-1-one-key-more_fail": unlike("more", 1),
+    "step-1-one-checkpoint_fail": lambda: evidence(hashes(5), hashes(5)),
     "step-1-another-version_fail": unlike("trainmark", "fork/v2"),
     "step-1-no-path_fail": unlike("path", None),
     "step-1-another-kind-of-digest_fail": unlike("path", ["sha512:" + "0" * 64]),
@@ -121,7 +123,6 @@ CASES: dict[str, Callable[[], Fork]] = {
         "path": evidence(hashes(4, 3), hashes(7))["path"][1:],
     },
     "step-5-it-grew_fail": lambda: evidence(hashes(5), hashes(9)),
-    "step-5-one-checkpoint_fail": lambda: evidence(hashes(5), hashes(5)),
     "step-5-from-nothing_fail": lambda: evidence([], hashes(3)),
 }
 
