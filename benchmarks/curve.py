@@ -1,9 +1,9 @@
 """The curve of ``benchmarks/audit.py`` and ``benchmarks/append.py`` over logs of three sizes, as a picture.
 
-Writes ``docs/images/curve.svg``: statements per second against the size of the log, each
-beside its yardstick in the same run.  An audit counts processor seconds and appending the batch in the middle, so that
-neighbors on the machine decide less.  What was measured before lies in ``curve.json`` beside this script; of each size
-the run with the better yardstick counts, since the yardstick is what the machine gave.
+Writes ``docs/images/curve.svg``: statements per second against the size of the log, each beside its yardstick in the
+same run.  An audit counts processor seconds and appending the batch in the middle, so that neighbors on the machine
+decide less.  What was measured before lies in ``curve.json`` beside this script; of each size the run with the better
+yardstick counts, since the yardstick is what the machine gave.
 
     python benchmarks/curve.py [LEAVES ...]         measures at these sizes first, and prints what it found
 """
@@ -22,10 +22,10 @@ from typing import TypeAlias
 
 from benchmarks import append, audit
 
-MEASURED = Path(__file__).parent / "curve.json"
 Points: TypeAlias = "dict[int, tuple[float, float]]"
 """The rate and its yardstick, by size."""
 
+MEASURED = Path(__file__).parent / "curve.json"
 PICTURE = Path(__file__).parent.parent / "docs" / "images" / "curve.svg"
 
 WIDTH, HEIGHT = 720, 400
