@@ -3,7 +3,7 @@
 A file comes to be whole: it is written under a temporary name in ``.tmp`` below the root, brought to the disk (fsync),
 renamed, and its folder is brought to the disk.  ``.tmp`` is on the same file system and outside what a store lists, so
 leftovers of a crash are never taken for a file and are found without walking millions of tiles.  A temporary file is
-locked (flock) while its writer lives; opening a store removes those that are not.
+locked (flock) while its writer lives; before a store changes anything, it removes those that are not.
 
 Tiles lie under the paths of docs/format.md, section 4, so the root may be served as it is.  Blobs lie under
 ``<2 hex>/<2 hex>/<64 hex>`` and are readable by their owner only.  Needs a file system with POSIX locks and renames.
@@ -147,7 +147,7 @@ class _Folder:
             if not path.is_dir():
                 path.mkdir(mode=mode, parents=True, exist_ok=True)
                 self._sync_folder(path.parent)
-        self._clean()
+        self._is_clean = False
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -170,6 +170,7 @@ class _Folder:
 
     def replace(self, name: str, data: bytes) -> None:
         """Puts `data` under `name` by one atomic step."""
+        self._clean()
         target = self._root / name
         if not target.parent.is_dir():
             # One that was there and is made anew is not on the disk again.
@@ -188,6 +189,7 @@ class _Folder:
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there, for good; durable also if an earlier removal was not."""
+        self._clean()
         (self._root / name).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             self._sync_folder((self._root / name).parent)
@@ -231,7 +233,11 @@ class _Folder:
             os.close(fd)
 
     def _clean(self) -> None:
-        """Removes temporary files whose writer is dead; what a reader may not remove does no harm and stays."""
+        """Removes temporary files whose writer is dead, before the first change: whoever reads only changes nothing.
+        What may not be removed does no harm and stays."""
+        if self._is_clean:
+            return
+        self._is_clean = True
         for name in self.names(_TEMPORARY):
             path = self._root / _TEMPORARY / name
             with suppress(OSError), path.open("rb") as file:

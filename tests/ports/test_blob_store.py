@@ -193,7 +193,10 @@ def test_other_files_are_no_blobs(folder: Path) -> None:
     ):
         other.write_bytes(b"")
     assert list(store.digests()) == [digest]
-    assert list(FolderBlobStore(folder).digests()) == [digest]
+    again = FolderBlobStore(folder)
+    assert list(again.digests()) == [digest]
+    assert len(list((folder / ".tmp").iterdir())) == 1
+    again.delete(digest)
     assert list((folder / ".tmp").iterdir()) == []
 
 

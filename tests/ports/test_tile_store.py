@@ -233,10 +233,13 @@ def test_leftovers_of_a_crash_are_removed_but_not_a_living_writers_file(folder: 
     leftover.write_bytes(b"half a ti")
     with living.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        FolderTileStore(folder)
-        assert files(folder) == {"tile/0/003": b"full", ".tmp/living": b""}
-    FolderTileStore(folder)
-    assert files(folder) == {"tile/0/003": b"full"}
+        store = FolderTileStore(folder)
+        assert store.read(FULL[0]) == b"full"
+        assert ".tmp/leftover" in files(folder)  # who reads changes nothing
+        store.write_checkpoint(b"note")
+        assert files(folder) == {"tile/0/003": b"full", "checkpoint": b"note", ".tmp/living": b""}
+    FolderTileStore(folder).write_checkpoint(b"note")
+    assert files(folder) == {"tile/0/003": b"full", "checkpoint": b"note"}
 
 
 def test_a_full_disk_leaves_no_half_tile(folder: Path) -> None:

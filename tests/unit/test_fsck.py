@@ -82,6 +82,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_whole_registry_agrees_and_is_not_changed(data: Path, deep: bool) -> None:
+    for name in ("log", "blobs"):
+        (data / name / ".tmp" / "x").write_bytes(b"half of what a process wrote that is dead")
     before = contents(data)
     said = fsck(data, deep=deep)
     assert said.code == 0, said.out + said.err
