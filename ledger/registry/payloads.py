@@ -173,7 +173,14 @@ def erase_unentered(leaf: ManifestState, blobs: BlobStore, catalog: Catalog) -> 
     blobs.delete(leaf.manifest)
 
 
-def _is_shared(leaf: int, entries: bytes, first: Entry, catalog: Catalog) -> bool:
+def discard(payload: Payload, entries: bytes, blobs: BlobStore, catalog: Catalog) -> None:
+    """Removes the blobs of a payload that is in no log; as ``erase`` else."""
+    if not _is_shared(None, entries, payload.entries[0], catalog):
+        blobs.delete(entries)
+    blobs.delete(payload.header.digest)
+
+
+def _is_shared(leaf: int | None, entries: bytes, first: Entry, catalog: Catalog) -> bool:
     """Whether another payload than that of `leaf` is made of the same entries: it is found by the first of them."""
     for match in catalog.find([first.provenance_hash]).get(first.provenance_hash, ()):
         other = catalog.manifest(match.leaf)

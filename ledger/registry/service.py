@@ -244,15 +244,21 @@ class Registry(Reading):
             raise RefusedError("the terms are not those the header names", code="terms-digest", field="terms")
         payload = payloads.Payload(header, read.entries, license_, text)
         self._catch_up()
-        with self.turns.of(subject):
-            self._check_place(header, statement)
-            entries = payloads.store(payload, self.blobs)
-            logged = self._append(statement)
-            with self._remembering():
-                record = self.catalog.manifest(logged.index)
-                if record is None:
-                    record = payloads.enter(payload, entries, logged.index, self.clock(), self.catalog)
-                    self.reviews.entered(logged.index, read.entries)
+        stored: bytes | None = None
+        try:
+            with self.turns.of(subject):
+                self._check_place(header, statement)
+                stored = payloads.store(payload, self.blobs)
+                logged = self._append(statement)
+                with self._remembering():
+                    record = self.catalog.manifest(logged.index)
+                    if record is None:
+                        record = payloads.enter(payload, stored, logged.index, self.clock(), self.catalog)
+                        self.reviews.entered(logged.index, read.entries)
+        except (RefusedError, ConflictError):
+            if stored is not None:
+                self._discard(payload, stored)
+            raise
         with self._remembering():
             return Receipt(logged, header.digest, self.reviews.by_rule(record, read.entries))
 
@@ -262,6 +268,15 @@ class Registry(Reading):
         except BackendError:
             self._is_behind = True  # it may be in the log
             raise
+
+    def _discard(self, payload: payloads.Payload, entries: bytes) -> None:
+        """Removes the blobs of an upload that the log refused after all (``pool-full``): no erasure would find them."""
+        header = payload.header
+        with self.turns.of_all():  # somebody else may store the same entries
+            with self.log.fold_lock:
+                is_logged = (header.digest, header.creator_id) in self.log.fold.leaf_of
+            if not is_logged:
+                payloads.discard(payload, entries, self.blobs, self.catalog)
 
     def _check_place(self, header: Header, statement: Statement) -> None:
         assert isinstance(statement.body, ManifestBody)

@@ -489,6 +489,25 @@ def test_a_pool_that_is_full_takes_all_of_a_request_or_nothing(world: World, mon
     assert all(isinstance(answer, Logged) for answer in world.registry.speak_many(said[:2], EVA.did))
 
 
+def test_an_upload_that_the_pool_refuses_leaves_no_blob_that_nobody_could_erase(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = library("one", EVA)
+    again = Library.of(EVA, one.entries, header={"title": "The same files under another title"})
+    other = library("other", EVA)
+    world.publish(one)
+    kept = set(world.blobs.digests())
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.registry.log.MAX_POOL", 0)
+        for refused in (again, other):
+            with pytest.raises(ConflictError) as caught:
+                world.publish(refused)
+            assert caught.value.code == "pool-full"
+            assert set(world.blobs.digests()) == kept
+    assert world.publish(again).logged.index == 3
+    assert world.registry.manifest(3)[1] == "listed"
+
+
 def test_a_dispute(world: World) -> None:
     pictures = library("pictures", EVA)
     leaf = world.publish(pictures).logged.index
