@@ -136,10 +136,10 @@ def test_a_creators_keys_and_bearer_token(tmp_path: Path) -> None:
         shutil.copytree(".trainmark", "thief", ignore=shutil.ignore_patterns("recovery*"))
         [file] = Path("thief").glob("signing-2.*")
         stolen = load_key(file, SECRET)
-        while server.running.registry.log.head.size < 12:
+        while server.registry.log.head.size < 12:
             record: Object = {"kind": "audit", "refs": [], "evidence": digest_encode(os.urandom(32))}
             padding = sign_statement("record", THIEF.did, THIEF, origin, record)
-            server.running.registry.speak(padding.data, THIEF.did)
+            server.registry.speak(padding.data, THIEF.did)
         bad = publish(url, "stolen", 2, "thief")
         recovery = next(row["key"] for row in ok(call("keys", "list", "--to", url, "--json")).value["keys"]
                         if row["kind"] == "recovery")  # fmt: skip
@@ -161,7 +161,7 @@ def test_a_creators_keys_and_bearer_token(tmp_path: Path) -> None:
         ):
             client.authenticate(thiefs, did, ("publish",))
         added = speak(url, did, thiefs, "key", key_add_body(did, THIEF, recovery=False))
-        assert parse_statement(server.running.registry.log.leaf(added)).key == thiefs.did
+        assert parse_statement(server.registry.log.leaf(added)).key == thiefs.did
         [replaced] = blocks("A creator's recovery key")
         run(replaced, url, port)
         with pytest.raises(RefusedError) as e:
@@ -193,7 +193,7 @@ def test_the_registrys_statement_key(tmp_path: Path) -> None:
         [leaf] = states(url, did)
         first_day, after_theft = blocks("The registry's statement key")
         run(first_day, url, port)
-        registry = server.running.registry
+        registry = server.registry
         stolen, name = load_key(Path("registry/keys/registry.pem")), registry.identity.did
         speak(url, name, stolen, "review", review_body(leaf, "delisted", None))
         assert states(url, did) == {leaf: "ended"}
@@ -219,7 +219,7 @@ def test_the_registrys_statement_key(tmp_path: Path) -> None:
 def test_the_log_key(tmp_path: Path) -> None:
     """The thief's history verifies under the old key; two heads prove it a lie; and then the old key counts no more."""
     with running_server(tmp_path / "registry") as server:
-        url, port, log = server.url, server.settings.port, server.running.registry.log
+        url, port, log = server.url, server.settings.port, server.registry.log
         ok(call("trust", "add", url, "--yes", "--class", "development"))
         stolen = load_key(Path("registry/keys/log.pem"))
         lie = sign_checkpoint(Checkpoint(log.origin, log.head.size, sha256(b"another history")), stolen)
@@ -233,8 +233,8 @@ def test_the_log_key(tmp_path: Path) -> None:
     with running_server(tmp_path / "registry", port=port) as server:
         ok(call("trust", "add", url, "--yes", "--class", "development", "--replace"))
         trust = parse_trust(Path("trust.json").read_bytes())
-        assert trust.policy.logs == (parse_vkey(server.running.registry.log.vkey),)
-        verify_checkpoint(parse_note(server.running.registry.log.head.note), trust.policy)
+        assert trust.policy.logs == (parse_vkey(server.registry.log.vkey),)
+        verify_checkpoint(parse_note(server.registry.log.head.note), trust.policy)
         with pytest.raises(VerificationError, match="no trusted key of"):
             verify_checkpoint(parse_note(lie), trust.policy)
         ok(call("log", "audit", url, "--state", "auditor"))
@@ -242,7 +242,7 @@ def test_the_log_key(tmp_path: Path) -> None:
 
 def test_the_token_key(tmp_path: Path) -> None:
     with running_server(tmp_path / "registry") as server:
-        url, port, registry = server.url, server.settings.port, server.running.registry
+        url, port, registry = server.url, server.settings.port, server.registry
         begin(url)
         ok(call("trust", "add", url, "--yes", "--class", "development"))
         ok(call("token", "issue", "t-mine", "-o", "a.token.json", "--to", url, "--purpose", "x"))
@@ -260,7 +260,7 @@ def test_the_token_key(tmp_path: Path) -> None:
     [rotate] = blocks("The token key")
     run(rotate, url, port)
     with running_server(tmp_path / "registry", port=port) as server:
-        new = server.running.registry.log.fold.policy
+        new = server.registry.log.fold.policy
         assert new is not None
         with pytest.raises(VerificationError) as e:
             verify_token(forged, issuer_of(new), int(time.time()))
@@ -272,9 +272,9 @@ def test_the_anchor_key(tmp_path: Path) -> None:
     """An invented continuation stops the log, and another publisher lets it go on."""
     settings = Settings(data_dir=tmp_path / "registry")
     with open_registry(settings) as running:
-        running.anchorer.step()
+        running.writer.anchorer.step()
         log = running.registry.log
-        origin, leaves, old = log.origin, [log.leaf(0)], running.anchorer.identity
+        origin, leaves, old = log.origin, [log.leaf(0)], running.writer.anchorer.identity
     invented = Tree(leaf_hashes([*leaves, b"an invented leaf"]))
     with closing(EmbeddedChain(Path("registry/chain.db"), open_keys(Path("registry/keys"), None).anchor)) as chain:
         chain.submit(sha256(origin.encode()), 2, invented.root(), invented.consistency_proof(1))
@@ -283,8 +283,8 @@ def test_the_anchor_key(tmp_path: Path) -> None:
     [replaced] = blocks("The anchor key")
     run(replaced, "http://127.0.0.1:9", 8787)
     with open_registry(settings) as running:
-        running.anchorer.step()
-        now = running.anchorer.identity
+        running.writer.anchorer.step()
+        now = running.writer.anchorer.identity
         assert old is not None
         assert now is not None
         assert now.publisher != old.publisher
