@@ -404,9 +404,13 @@ class RegistryClient:
         """Yields the public manifests of a party, newest first."""
         return self._pages(f"/v1/creators/{party}")
 
+    def party(self, party: str) -> Json:
+        """Returns what is known of a party, with the newest of its public manifests."""
+        return self._json("GET", f"/v1/creators/{party}?limit=1")
+
     def party_keys(self, party: str) -> tuple[PartyKey, ...]:
         """Returns the keys a party has had, revoked ones included, in the order of the log; not verified."""
-        value = self._json("GET", f"/v1/creators/{party}?limit=1")
+        value = self.party(party)
         with _reading("party"):
             return tuple(
                 PartyKey(

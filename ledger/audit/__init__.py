@@ -8,7 +8,8 @@
     wording     what a leaf says, in words
     watching    what happened to keys, manifests and leaves that somebody watches
     auditor     the audit itself, in numbered steps
-    answers     what a registry's API says, compared with the leaves
+    asking      what is asked of a registry's API, and where that says something else than the leaves
+    answers     which of these differences count, though the log goes on growing
 
 It has no code in common with what writes a log but the pure core: neither ``ledger.registry`` nor ``ledger.store`` nor
 ``ledger.sequencer`` is imported, not even by what it imports; pyproject.toml says so to the linter of imports.

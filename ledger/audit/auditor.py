@@ -135,6 +135,15 @@ def audit(
     return _Audit(source, trust, folder, jobs, Watch(watch), report).run(others)
 
 
+def look_again(source: Source, trust: Trust, folder: AuditFolder) -> int:
+    """Returns the log's size now: steps 1 and 2 alone, so that what the log shows is what it is held to later.
+
+    Raises:
+        VerificationError, ConflictError, BackendError: as ``audit``.
+    """
+    return _Audit(source, trust, folder).look_again()
+
+
 @dataclass(slots=True)
 class _Audit:
     """One audit under way."""
@@ -200,6 +209,13 @@ class _Audit:
         if parse_vkey(policy.log_key) in self.trust.policy.logs:
             return []
         return [f"checkpoints by the log's new key {policy.log_key}, named at leaf {index}: the trust file does not"]
+
+    def look_again(self) -> int:
+        self.history = self._load()
+        new, _ = self._checkpoint()
+        self._check_same_log(new.checkpoint, ())
+        self._compare(new, _Reader(self.source))
+        return new.checkpoint.size
 
     def _check_whole(self, checkpoint: Checkpoint) -> None:
         root = self.frontier.root()

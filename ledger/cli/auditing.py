@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +18,7 @@ from ledger.files import locked, read_file
 from ledger.note import MAX_NOTE_BYTES
 
 if TYPE_CHECKING:
-    from ledger.audit.answers import Difference
+    from ledger.audit.asking import Difference
     from ledger.audit.auditor import Audit, Source
     from ledger.audit.watching import Watched
     from ledger.client import RegistryClient
@@ -64,17 +65,18 @@ def audit_command(
     leaves that do not count, or its registry says something else than the log.
     """
     from ledger.audit.answers import compare_answers
-    from ledger.audit.auditor import audit
+    from ledger.audit.auditor import audit, look_again
     from ledger.audit.folder import AuditFolder
 
     trust = load_trust(trust_path)
     notes = [read_file(path, MAX_NOTE_BYTES, "--checkpoint") for path in others]
     differences: Sequence[Difference] = ()
     with _opened(where) as (source, client), locked(state_path, create=True), progress("auditing") as report:
+        folder = AuditFolder(state_path)
         found = audit(
             source,
             trust,
-            AuditFolder(state_path),
+            folder,
             jobs=jobs or len(os.sched_getaffinity(0)),
             watch=words,
             others=notes,
@@ -84,7 +86,9 @@ def audit_command(
         if client is None or tiles_only:
             not_checked.append("what the registry's API says")
         else:
-            differences, left = compare_answers(client, found.fold)
+            differences, left = compare_answers(
+                client, found.fold, lambda: look_again(client, trust, folder), SystemRandom()
+            )
             not_checked += left
     value = {
         "audited": True,
@@ -125,7 +129,7 @@ def audit_lines(found: Audit, differences: Sequence[Difference], not_checked: Se
     lines += _more(len(found.void))
     for watched in found.watched:
         lines += _watched_lines(watched)
-    lines += [f"  the registry says {d.said} of {d.what}, the log {d.logged}" for d in differences[:SHOWN]]
+    lines += [f"  {d.what}: the registry says {d.said}, the log {d.logged}" for d in differences[:SHOWN]]
     lines += _more(len(differences))
     return lines + [f"  not checked: {sentence}" for sentence in not_checked]
 
