@@ -10,6 +10,7 @@ Steps, in this order; the first that fails ends the audit, and what was seen bef
 3. ``audit-state``: the auditor's own copy still has the roots it had; it is folded again without signatures.
 4. ``tile``, ``leaf-path``: entry bundles and hash tiles are what they should be, to the byte, partial ones included.
 5. Every statement's signature; and the fold: whether its key counted at its index, and all void rules.
+   ``refused-leaves``: more leaves than an auditor remembers hold no statement with a true signature.
 6. ``root``: all leaves together have the root that the log signed.
 7. ``wrong-log``: the log is that of the registry in the trust file.
 8. ``fork``: checkpoints that others were shown are of this tree too.  One that is bigger is an open question, which the
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeAlias
 
 from ledger.audit.bundles import Bundle, Read, hashes_of, read_bundle, read_bundles
-from ledger.audit.folder import MAX_OPEN, STATE, AuditFolder, History, Signed, damaged, read_signed
+from ledger.audit.folder import MAX_OPEN, MAX_REFUSED, STATE, AuditFolder, History, Signed, damaged, read_signed
 from ledger.audit.frontier import Frontier
 from ledger.audit.watching import Watch, Watched
 from ledger.canonical import Object
@@ -433,6 +434,12 @@ class _Audit:
             else:
                 reason, statement = self.fold.add(leaf), None
                 self.refused.append(index)
+                if len(self.refused) > MAX_REFUSED:
+                    raise VerificationError(
+                        f"leaf {index} is one too many: {len(self.refused)} hold no statement with a true signature, "
+                        f"and an audit goes on up to {MAX_REFUSED}",
+                        code="refused-leaves",
+                    )
             if self.watch.watched:
                 self.watch.see(index, statement, reason, new=index >= self.since)
         if self.report is not None:

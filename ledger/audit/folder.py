@@ -42,6 +42,7 @@ KIND: Final = "audit/v1"
 STATE: Final = "state.json"
 MAX_STATE_BYTES: Final = 64 << 20
 MAX_REFUSED: Final = 1_000_000
+"""No registry logs such leaves: they are remembered so that a few of them do not have to be verified again."""
 MAX_OPEN: Final = 1000
 
 

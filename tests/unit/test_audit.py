@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from ledger.audit import auditor
 from ledger.audit.auditor import Audit, audit
-from ledger.audit.folder import AuditFolder, History, LogFolder, format_history, parse_history, read_signed
+from ledger.audit.folder import (
+    MAX_OPEN,
+    MAX_REFUSED,
+    AuditFolder,
+    History,
+    LogFolder,
+    format_history,
+    parse_history,
+    read_signed,
+)
 from ledger.audit.frontier import Frontier
 from ledger.audit.wording import sentence
 from ledger.canonical import Object, canonical
@@ -534,6 +543,19 @@ def test_void_leaves_are_told_once_and_counted_for_ever(case: Case) -> None:
     assert again.fold.void == Fold((*leaves(250), *void, record(7), poem)).void
 
 
+def test_more_leaves_without_a_signature_than_are_remembered(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditor, "MAX_REFUSED", 3)
+    monkeypatch.setattr(auditor, "COMMIT_EVERY", 1)
+    case.publish((*leaves(254), b"one", b"two", b"three"))
+    assert case.audit().size == 257
+    case.publish((*leaves(254), b"one", b"two", b"three", *leaves(600)[257:], b"four"))
+    refused = case.refused()
+    assert (type(refused), refused.code, "leaf 600 " in str(refused)) == (VerificationError, "refused-leaves", True)
+    assert (AuditFolder(case.state).load().size, AuditFolder(case.state).load().refused) == (257, (254, 255, 256))
+    case.rewrite((*leaves(254), b"one", b"two", b"three", *leaves(600)[257:], record(600)))
+    assert case.refused().code == "fork"  # with what was shown
+
+
 # -- interruptions
 
 
@@ -665,6 +687,11 @@ def test_the_state_is_read_as_it_was_written() -> None:
     seen = History(last, (shown,), (other,), 7, bytes(32), (1, 6))
     assert parse_history(format_history(seen)) == seen
     assert parse_history(format_history(History())) == History()
+    biggest = History(
+        last, (shown,) * MAX_OPEN, (other,) * MAX_OPEN, 7, bytes(32), tuple(range(10**15, 10**15 + 10**6))
+    )
+    assert len(biggest.refused) == MAX_REFUSED
+    assert parse_history(format_history(biggest)) == biggest
     with pytest.raises(MalformedError, match="fewer leaves were read than the checkpoint covers"):
         parse_history(format_history(History(last, size=4)))
     with pytest.raises(MalformedError, match="more leaves were read than the log showed"):
