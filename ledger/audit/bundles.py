@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any, Final, TypeAlias
 
@@ -54,6 +54,11 @@ class Bundle:
         """The index of its first leaf."""
         return self.tile.index * WIDTH
 
+    @property
+    def hash_tile(self) -> Tile:
+        """The level-0 tile beside it."""
+        return replace(self.tile, level=0)
+
 
 def hashes_of(bundle: Bundle) -> list[bytes]:
     """Returns the leaf hashes that the tile beside the bundle holds.
@@ -61,9 +66,8 @@ def hashes_of(bundle: Bundle) -> list[bytes]:
     Raises:
         VerificationError: ``tile``: it is cut off, or too long.
     """
-    tile = Tile(0, bundle.tile.index, bundle.tile.width)
     try:
-        return split_hashes(bundle.hashes, tile)
+        return split_hashes(bundle.hashes, bundle.hash_tile)
     except MalformedError as e:
         raise VerificationError(e.message, code="tile", field=e.field) from e
 
@@ -83,17 +87,13 @@ def read_bundle(bundle: Bundle) -> list[Read]:
     for at, (found, wanted) in enumerate(zip(leaf_hashes(leaves), hashes, strict=True)):
         if found != wanted:
             raise VerificationError(
-                f"leaf {bundle.first + at} is not the one whose hash {format_path(Tile(0, *_place(bundle)))} holds",
+                f"leaf {bundle.first + at} is not the one whose hash {format_path(bundle.hash_tile)} holds",
                 code="leaf-path",
                 field=format_path(bundle.tile),
             )
     return [
         leaf if bundle.first + at in bundle.refused else _read(leaf, bundle.known) for at, leaf in enumerate(leaves)
     ]
-
-
-def _place(bundle: Bundle) -> tuple[int, int]:
-    return bundle.tile.index, bundle.tile.width
 
 
 def _read(leaf: bytes, known: bool) -> Read:
