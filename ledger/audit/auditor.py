@@ -312,9 +312,11 @@ class _Audit:
             )
         for old in before:
             if root_at(old.checkpoint.size, nodes) != old.checkpoint.root:
+                fork = self._fork(old, new, nodes)
+                # The evidence holds it now: a log that goes on from what it showed before is not refused for it.
                 shown_before = tuple(one for one in known.shown if one.checkpoint != checkpoint)
                 self.folder.commit(replace(known, shown=shown_before))
-                raise self._fork(old, new, nodes)
+                raise fork
         self.history = replace(self.history, shown=(self._bare(new),))
 
     def _bare(self, new: Signed) -> Signed:
