@@ -21,7 +21,7 @@ from ledger.audit.auditor import audit, look_again
 from ledger.audit.folder import AuditFolder
 from ledger.canonical import Object
 from ledger.client import RegistryClient
-from ledger.keys import SigningKey
+from ledger.keys import Signer
 from ledger.note import parse_vkey
 from ledger.policy import format_policy, parse_policy
 from ledger.state import Fold
@@ -84,7 +84,7 @@ class Told:
             found, left = compare_answers(client, self.fold, lambda: look_again(client, self.trust, folder), Random(7))
         return [difference.what for difference in found], left
 
-    def say(self, kind: str, body: Object, key: SigningKey | None = None) -> int:
+    def say(self, kind: str, body: Object, key: Signer | None = None) -> int:
         """Has a statement logged, by the registry unless a key is given."""
         own = self.server.registry.identity
         signer, by = (own.key, own.did) if key is None else (key, key.did)
@@ -92,7 +92,7 @@ class Told:
             return client.speak(sign_statement(kind, by, signer, self.trust.policy.logs[0].name, body)).leaf
 
 
-def client_of(server: Server, key: SigningKey) -> RegistryClient:
+def client_of(server: Server, key: Signer) -> RegistryClient:
     client = RegistryClient(server.url)
     client.authenticate(key, key.did, ("publish", "statement", "token"))
     return client
