@@ -23,7 +23,7 @@ from typing import Final
 import click
 
 from ledger.cli.demo_server import Server
-from ledger.cli.serving import need_packages
+from ledger.cli.registry_settings import registry_packages
 from ledger.errors import ConflictError
 
 MARKER: Final = ".trainmark-demo"
@@ -39,7 +39,11 @@ MARKER: Final = ".trainmark-demo"
 @click.option("--serve/--no-serve", default=None, help="Leave the page running at the end; DEMO_SERVE=0 means no.")
 def demo(folder: Path | None, serve: bool | None) -> None:
     """Tell the whole story on real pictures, on this machine alone, in a minute; then try to cheat."""
-    need_packages()
+    with registry_packages():
+        import uvicorn  # noqa: F401
+
+        import api.app  # noqa: F401
+
     from ledger.cli.demo_story import tell
 
     if serve is None:

@@ -12,7 +12,8 @@ import click
 from ledger.audit.folder import LogFolder
 from ledger.cli import NO, YES
 from ledger.cli.output import emit, json_option, progress
-from ledger.errors import MalformedError, NotFoundError, shown
+from ledger.cli.registry_settings import read_settings, registry_packages
+from ledger.errors import NotFoundError
 from ledger.files import read_file, shown_path
 from ledger.note import VerifierKey, parse_vkey
 
@@ -37,8 +38,9 @@ def fsck_command(data_dir: Path | None, deep: bool, as_json: bool) -> int:
     """
     from ledger.registry.fsck import fsck
 
-    folder = data_dir or read_settings().data_dir
-    with _opened(folder) as (entries, tiles, catalog, blobs), progress("checking") as report:
+    settings = read_settings({"data_dir": data_dir})
+    folder = settings.data_dir
+    with _opened(settings) as (entries, tiles, catalog, blobs), progress("checking") as report:
         found = fsck(entries, tiles, catalog, blobs, log_key(folder), deep=deep, report=report)
     value = {
         "agrees": not found.disagreements,
@@ -63,29 +65,6 @@ def fsck_lines(found: Check, deep: bool) -> list[str]:
         return [*lines, f"{len(found.disagreements)} disagreements: the registry must not run"]
     seen = "leaves, every tile and every row" if deep else "roots and right edge (--deep looks at every tile and row)"
     return [*lines, f"all agree: {seen}"]
-
-
-def read_settings(data_dir: Path | None = None) -> Settings:
-    """Returns the settings of the registry, in `data_dir` if it is given.
-
-    Raises:
-        MalformedError: they cannot be read.
-    """
-    try:
-        from api.settings import SETTINGS_FILE, Settings
-    except ModuleNotFoundError as e:
-        raise needs_registry(e) from e
-    try:
-        return Settings() if data_dir is None else Settings(data_dir=data_dir)
-    except ValueError as e:
-        raise MalformedError(
-            f"cannot be read: {shown(str(e))}; or name the folder with --data-dir", field=SETTINGS_FILE
-        ) from e
-
-
-def needs_registry(error: ModuleNotFoundError) -> click.UsageError:
-    """Returns what is said to who has not installed what a registry needs."""
-    return click.UsageError(f"this needs more packages ({error.name}): pip install '.[registry]' in the checkout")
 
 
 def log_key(folder: Path) -> VerifierKey | None:
@@ -114,21 +93,19 @@ class _Stored:
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[tuple[EntryStore, Published, Catalog, BlobStore]]:
-    """Yields the stores of the registry in `folder`, opened for reading beside whoever writes.
+def _opened(settings: Settings) -> Iterator[tuple[EntryStore, Published, Catalog, BlobStore]]:
+    """Yields the stores of the registry with these settings, opened for reading beside whoever writes.
 
     Raises:
         NotFoundError: there is no registry.
         ConflictError: ``schema``: its database is of another version, which only a start may change.
     """
-    try:
+    with registry_packages():
         from ledger.store.catalog import SqlCatalog
         from ledger.store.engine import check, connect
         from ledger.store.entries import SqlEntryStore
         from ledger.store.places import open_blobs, open_tiles
-    except ModuleNotFoundError as e:
-        raise needs_registry(e) from e
-    settings = read_settings()
+    folder = settings.data_dir
     database, url = (folder / DATABASE).resolve(), settings.database
     needed = ([database] if url is None else []) + ([folder / "blobs"] if settings.blobs is None else [])
     for path in needed:  # opening would make them

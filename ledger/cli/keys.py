@@ -24,7 +24,7 @@ from ledger.cli.asking import answered_by
 from ledger.cli.creating import home_option, new_passphrase, open_key, open_key_of, profile_in, signing_key
 from ledger.cli.output import emit, json_option
 from ledger.cli.publishing import to_option
-from ledger.cli.serving import need_packages, serve_settings
+from ledger.cli.registry_settings import read_settings, registry_packages
 from ledger.errors import ConflictError, MalformedError, NotFoundError, RefusedError, shown
 from ledger.files import shown_path
 from ledger.keys import DID_PREFIX, SigningKey, did_decode
@@ -365,11 +365,10 @@ def rotate(which: str, data_dir: Path | None, as_json: bool) -> None:
 
     A run that was cut off is finished by the next one, or by the next start of the registry.
     """
-    need_packages()
-    from api.composition import open_registry
-    from api.composition import rotate as make_key
-
-    settings = serve_settings({} if data_dir is None else {"data_dir": data_dir})
+    with registry_packages():
+        from api.composition import open_registry
+        from api.composition import rotate as make_key
+    settings = read_settings({"data_dir": data_dir})
     path = make_key(settings, which)
     with open_registry(settings) as running:
         registry = running.writer.registry

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.cli.fsck import log_key, needs_registry, read_settings
+from ledger.cli.fsck import log_key
 from ledger.cli.output import emit, json_option, progress
+from ledger.cli.registry_settings import read_settings, registry_packages
 from ledger.errors import NotFoundError
 from ledger.files import shown_path
 
@@ -26,20 +27,18 @@ def rebuild_command(data_dir: Path | None, as_json: bool) -> None:
 
     The registry must not run. Issued tokens that the database does not have are forgotten.
     """
-    settings = read_settings(data_dir)
+    settings = read_settings({"data_dir": data_dir})
     folder = settings.data_dir
     if settings.tiles is None and not (folder / "log" / "checkpoint").exists():  # opening would make the folder
         raise NotFoundError(f"there is no published log in {shown_path(folder)}: no log/checkpoint", field="--data-dir")
     key = log_key(folder)
     if key is None:
         raise NotFoundError(f"put it back into {shown_path(folder)}: it says whose log this is", field="log.vkey")
-    try:
+    with registry_packages():
         from api.composition import open_database
         from ledger.registry.rebuilding import rebuild
         from ledger.store.catalog import SqlCatalog
         from ledger.store.places import open_blobs, open_tiles
-    except ModuleNotFoundError as e:
-        raise needs_registry(e) from e
     tiles, blobs = open_tiles(settings.tiles, folder / "log"), open_blobs(settings.blobs, folder / "blobs")
     with open_database(settings) as (engine, entries), progress("reading") as report:
         found = rebuild(tiles, entries, SqlCatalog(engine), blobs, key, int(time.time()), report)

@@ -6,14 +6,15 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.errors import BackendError, ConflictError, MalformedError, shown
+from ledger.cli.registry_settings import read_settings, registry_packages
+from ledger.errors import BackendError, ConflictError, MalformedError
 from ledger.files import shown_path
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ _logger = logging.getLogger(__name__)
 @click.option("--dev", is_flag=True, default=None, help="Allow embedded chain and plain keys for a public one.")
 def serve(**given: Any) -> None:
     """Run a registry: log, anchors, pages and HTTP API.  Settings: TRAINMARK_… or trainmark.toml; options win."""
-    need_packages()
-    from api.app import create_app
-    from api.composition import stand_by
-    from api.logs import configure
-    from api.metrics import exposed
+    with registry_packages():
+        import uvicorn  # noqa: F401
 
-    settings = serve_settings({name: value for name, value in given.items() if value is not None})
+        from api.app import create_app
+        from api.composition import stand_by
+        from api.logs import configure
+        from api.metrics import exposed
+    settings = read_settings(given)
     if settings.data_dir.exists() and not settings.data_dir.is_dir():
         raise MalformedError(f"{shown_path(settings.data_dir)} is not a folder; name another one", field="--data-dir")
     made = create_app(settings)
@@ -71,44 +73,6 @@ def _serve(settings: Settings, made: FastAPI) -> None:
             if app.failure is None:
                 raise
             raise _with_way_out(app.failure) from None
-
-
-def serve_settings(given: Mapping[str, Any]) -> Settings:
-    """Returns a registry's settings; what is `given` wins.
-
-    Raises:
-        MalformedError: one of them, or the file, is not as it should be.
-    """
-    from pydantic import ValidationError
-
-    from api.settings import SETTINGS_FILE, Settings
-
-    try:
-        return Settings(**given)
-    except ValidationError as e:
-        first = e.errors()[0]
-        name = str(first["loc"][0])
-        known = Settings.model_fields.get(name)
-        wanted = "there is no such setting" if known is None else f"{first['msg']}. {known.description}"
-        raise MalformedError(wanted, field=name) from e
-    except ValueError as e:  # before any setting was read
-        raise MalformedError(f"is not TOML in UTF-8: {shown(str(e))}", field=SETTINGS_FILE) from e
-
-
-def need_packages() -> None:
-    """Looks for what a registry needs beyond what every command does.
-
-    Raises:
-        UsageError: it is not installed; how to install it is said.
-    """
-    try:
-        import uvicorn  # noqa: F401
-
-        import api.app  # noqa: F401
-    except ModuleNotFoundError as e:
-        raise click.UsageError(
-            f"a registry needs more packages ({e.name}): pip install '.[registry]' in the checkout"
-        ) from e
 
 
 @contextlib.contextmanager
