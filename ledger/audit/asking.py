@@ -15,6 +15,7 @@ from random import Random
 from typing import Any, Final, TypeAlias, TypeVar
 
 from ledger.canonical import Object
+from ledger.checkpoint import MAX_LOG_SIZE
 from ledger.client import RegistryClient
 from ledger.encoding import digest_decode, digest_encode
 from ledger.errors import BackendError, MalformedError, NotFoundError, shown
@@ -108,21 +109,27 @@ def _policy(client: RegistryClient, fold: Fold, draw: Random) -> Part:
 
 
 def _manifests(client: RegistryClient, fold: Fold, draw: Random) -> Part:
-    listed: dict[int, Words] = {}
-    later = 0
+    before, later = MAX_LOG_SIZE, 0
+    listed: set[int] = set()
     for item in client.datasets():
-        leaf = _whole(item, "leaf")
-        if listed and leaf >= next(reversed(listed)):
+        leaf, words = _whole(item, "leaf"), _manifest_words(item)
+        if leaf >= before:
             raise _not_of_its_form("the order of manifests")
-        later += leaf >= fold.size
+        before = leaf
+        if leaf < fold.size:
+            listed.add(leaf)
+            if words != _logged_words(fold, leaf):
+                yield from _manifest(client, fold, leaf, words)
+            continue
+        if not later:  # the newest one: as many leaves as it needs do for the others
+            yield Found(Difference("list of manifests", f"leaf {leaf}", f"{fold.size} leaves"), leaf + 1)
+        later += 1
         if later > MAX_LATER:
             yield f"the registry's list of manifests: more than {MAX_LATER} are said to be newer than leaf {fold.size}"
             return
-        listed[leaf] = _manifest_words(item)
-    unlisted = {leaf: None for leaf in _public(fold) if leaf not in listed and _state(fold, leaf) in LIVE}
-    for leaf, words in (*listed.items(), *unlisted.items()):
-        if words != _logged_words(fold, leaf):
-            yield from _manifest(client, fold, leaf, words)
+    for leaf in _public(fold):
+        if leaf not in listed and _state(fold, leaf) in LIVE:
+            yield from _manifest(client, fold, leaf, None)
 
 
 def _manifest(client: RegistryClient, fold: Fold, leaf: int, listed: Words | None) -> Iterator[Found]:
@@ -130,9 +137,10 @@ def _manifest(client: RegistryClient, fold: Fold, leaf: int, listed: Words | Non
     logged = _logged_words(fold, leaf)
     try:
         answer = client.dataset(leaf)
-        said, size = _manifest_words(answer), max(_whole(answer, "size"), leaf + 1)
+        said: Words | None = _manifest_words(answer)
+        size = _whole(answer, "size")
     except NotFoundError:
-        said, size = None, max(client.policy().size, leaf + 1)
+        said, size = None, client.policy().size
     if said is not None or logged["state"] in LIVE:
         yield from _differing(f"manifest leaf {leaf}", said, logged, size)
     yield from _differing(f"manifest leaf {leaf} in the list", listed, logged, size)

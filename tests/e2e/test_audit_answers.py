@@ -290,7 +290,10 @@ def test_a_list_without_an_end(told: Told) -> None:
 
     endless.top = 2**53 - 1  # type: ignore[attr-defined]
     found, left = told.compare(endless)
-    assert (found, left[1].startswith("the registry's list of manifests: more than 10000 ")) == ([], True)
+    assert (found, left[1].startswith("the registry's list of manifests: more than 10000 ")) == (
+        ["list of manifests"],
+        True,
+    )
 
 
 def test_enough_differences_are_enough(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,3 +341,15 @@ def test_a_list_in_which_a_manifest_comes_twice(told: Told) -> None:
 
     found, left = told.compare(twice)
     assert (found, len(left), "'the order of manifests'" in left[1]) == ([], 2, True)
+
+
+def test_a_manifest_that_was_logged_while_the_log_was_read(told: Told) -> None:
+    with client_of(told.server, ADA) as client:
+        library = make_library(ADA, told.trust.policy.logs[0].name, [b"answers later"], title="Later")
+        leaf = client.publish(library.manifest, library.terms, library.text).leaf
+    assert leaf >= told.fold.size
+    assert told.compare(nothing) == ([], [NEVER, "what changed while the log was read: list of manifests"])
+    told.audit()
+    assert told.compare(nothing) == ([], [NEVER])
+    found, _ = told.compare(emptied("/v1/datasets"))
+    assert found == [f"manifest leaf {told.leaf} in the list", f"manifest leaf {leaf} in the list"]
