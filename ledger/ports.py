@@ -388,6 +388,10 @@ class Catalog(Protocol):
     def entries(self, leaf: int, start: int, limit: int) -> list[bytes]:
         """Returns up to `limit` entries from number `start` on, in order."""
 
+    def entries_after(self, place: tuple[int, int], limit: int) -> list[tuple[int, int, bytes]]:
+        """Returns up to `limit` entries of all payloads as (leaf, entry, bytes), ascending, after `place` (leaf and
+        entry), where there need not be any."""
+
     def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
         """Returns the matches of each digest that has any, by leaf, entry, and kind in the order of ``Match``; of one
         digest and kind in one manifest the first ``MAX_COPIES``.  At most ``MAX_DIGESTS`` digests."""

@@ -7,7 +7,7 @@ registry may run meanwhile: what is published is read first, and nothing that wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Protocol, TypeAlias
@@ -209,7 +209,7 @@ class _Fsck:
 
     def _check_manifests(self, fold: Fold) -> None:
         shown = set()
-        for record in self._records():
+        for record in payloads.records(self.catalog):
             shown.add(record.leaf)
             logged = fold.manifests.get(record.leaf)
             what = f"manifest leaf {record.leaf}"
@@ -228,12 +228,6 @@ class _Fsck:
         for leaf, logged in fold.manifests.items():
             if leaf not in shown and not _is_erased(logged) and self._has_own_header(logged):
                 self.found.open.append(f"manifest leaf {leaf} has its blobs and is not in the catalog")
-
-    def _records(self) -> Iterator[ManifestRecord]:
-        before: int | None = None
-        while page := self.catalog.manifests(before, PAGE):
-            yield from page
-            before = page[-1].leaf
 
     def _has_own_header(self, logged: ManifestState) -> bool:
         try:

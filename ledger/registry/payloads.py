@@ -7,7 +7,7 @@ and text are two more.  Everything the catalog says of manifests, files and lice
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +29,8 @@ from ledger.state import ManifestState
 from ledger.terms import Terms, parse_terms, verify_text
 
 MAX_HEADER_BYTES: Final = 64 * 1024
+RECORDS: Final = 1000
+"""Payloads that are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,14 @@ def load(manifest: bytes, entries: bytes, blobs: BlobStore) -> Payload:
     text = blobs.get(terms.text_digest or b"")
     verify_text(terms, text)
     return Payload(header, read, terms, text)
+
+
+def records(catalog: Catalog) -> Iterator[ManifestRecord]:
+    """Yields all payloads that the catalog has, newest leaf first."""
+    before: int | None = None
+    while page := catalog.manifests(before, RECORDS):
+        yield from page
+        before = page[-1].leaf
 
 
 def rebuild(leaves: Iterable[ManifestState], blobs: BlobStore, catalog: Catalog, now: int) -> list[int]:

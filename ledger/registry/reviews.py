@@ -8,17 +8,22 @@ once, the second sees the first one listed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
 
 from ledger.canonical import Object
-from ledger.manifests import Entry
+from ledger.manifests import Entry, parse_entry
 from ledger.ports import MAX_DIGESTS, Catalog, ManifestRecord
 from ledger.registry.claims import LIVE
 from ledger.registry.listing import Decision, Outcome, decide
 from ledger.registry.log import Log
 from ledger.registry.lookalikes import LookAlike, LookAlikes
 from ledger.statements import Statement
+
+ENTRIES: Final = 10_000
+"""Entries that are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,17 @@ class Reviews:
         """Returns the codes of all manifests entered so far; the first call reads them."""
         with self._reading:
             if self._look_alikes is None:
-                look_alikes, before = LookAlikes(), None
-                while page := self._catalog.manifests(before, 100):
-                    for record in page:
-                        look_alikes.add(record.leaf, self._entries_of(record.leaf))
-                    before = page[-1].leaf
+                look_alikes = LookAlikes()
+                for leaf, entries in groupby(self._all_entries(), lambda each: each[0]):
+                    look_alikes.add(leaf, [entry for _, entry in entries])
                 self._look_alikes = look_alikes  # whole, or an error of the store would leave a part that counts as all
             return self._look_alikes
+
+    def _all_entries(self) -> Iterator[tuple[int, Entry]]:
+        place = (-1, 0)
+        while page := self._catalog.entries_after(place, ENTRIES):
+            yield from ((leaf, parse_entry(data)) for leaf, _, data in page)
+            place = page[-1][:2]
 
     def decide(self, record: ManifestRecord) -> Decision:
         """Returns what the rules say of a manifest now."""

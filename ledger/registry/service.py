@@ -20,7 +20,7 @@ from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError, RefusedError, TrainmarkError
 from ledger.keys import Signer
 from ledger.manifests import Header, parse_manifest
-from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, TileStore
+from ledger.ports import BlobStore, Catalog, Clock, Cosigners, Entropy, EntryStore, ManifestRecord, TileStore
 from ledger.registry import payloads
 from ledger.registry.claims import is_erased
 from ledger.registry.listing import RULES_DIGEST, Decision
@@ -30,6 +30,7 @@ from ledger.registry.reviews import Reviews
 from ledger.registry.rotation import to_sign, token_keys
 from ledger.registry.speaking import Speaking
 from ledger.registry.turns import Turns
+from ledger.state import ManifestState
 from ledger.statements import (
     ManifestBody,
     Statement,
@@ -195,17 +196,25 @@ class Registry(Reading):
         A registry whose keys are all revoked reviews nothing, and opens: a recovery key adds one over HTTP.
         """
         with self.log.fold_lock:
-            leaves = list(self.log.fold.manifests.values())
-        missing = [m for m in leaves if self.catalog.manifest(m.index) is None and not is_erased(m)]
-        entered = payloads.rebuild(missing, self.blobs, self.catalog, self.clock())
+            leaves = dict(self.log.fold.manifests)
+        missing, todo = set(leaves), dict[int, ManifestRecord | None]()
+        for record in payloads.records(self.catalog):  # not leaf by leaf: they are many, and most need nothing
+            missing.discard(record.leaf)
+            leaf = leaves.get(record.leaf)
+            if leaf is not None and (leaf.review is None or is_erased(leaf)):
+                todo[record.leaf] = record
+        todo |= {index: None for index in missing if is_erased(leaves[index])}
+        lacking = [leaves[index] for index in sorted(missing - todo.keys())]
+        entered = payloads.rebuild(lacking, self.blobs, self.catalog, self.clock())
         for index in entered:
             self.reviews.entered(index, self.all_entries(index))
-        for leaf in leaves:
-            record = self.catalog.manifest(leaf.index)
+            todo[index] = self.catalog.manifest(index)
+        for index in sorted(todo):
+            leaf, known = leaves[index], todo[index]
             if is_erased(leaf):
-                self._erase(leaf.index)
-            elif record is not None and leaf.review is None and self._statement_key() is not None:
-                self.reviews.by_rule(record, self.all_entries(leaf.index))
+                self._erase_payload(leaf, known)
+            elif known is not None and leaf.review is None and self._statement_key() is not None:
+                self.reviews.by_rule(known, self.all_entries(index))
         return entered
 
     def rebuild(self) -> list[int]:
@@ -331,11 +340,13 @@ class Registry(Reading):
         return answers
 
     def _erase(self, leaf: int) -> None:
-        record = self.catalog.manifest(leaf)
+        with self.log.fold_lock:
+            logged = self.log.fold.manifests[leaf]
+        self._erase_payload(logged, self.catalog.manifest(leaf))
+
+    def _erase_payload(self, leaf: ManifestState, record: ManifestRecord | None) -> None:
         if record is not None:
             payloads.erase(record, self.blobs, self.catalog)
         else:
-            with self.log.fold_lock:
-                logged = self.log.fold.manifests[leaf]
-            payloads.erase_unentered(logged, self.blobs, self.catalog)
-        self.reviews.erased(leaf)
+            payloads.erase_unentered(leaf, self.blobs, self.catalog)
+        self.reviews.erased(leaf.index)

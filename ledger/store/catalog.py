@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Engine, delete, update
+from sqlalchemy import ColumnElement, Engine, delete, tuple_, update
 from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
@@ -47,6 +47,9 @@ from ledger.store.tables import (
 _PAGE: Final = 2_000
 """Entries read at a time; with up to three digests each they stay below what one statement may hold."""
 
+_MANIFEST: Final = [getattr(ManifestRow, field.name) for field in fields(ManifestRecord)]
+"""The columns of ``ManifestRecord``, in its order: a start reads all of them, without making objects of tables."""
+
 
 class SqlCatalog:
     """``Catalog`` on a database opened by ``open_engine``, which may be shared; for any number of threads."""
@@ -75,13 +78,13 @@ class SqlCatalog:
 
     def manifests(self, before: int | None, limit: int, by: str | None = None) -> list[ManifestRecord]:
         rules.check_limit(limit)
-        wanted = select(ManifestRow).order_by(col(ManifestRow.leaf).desc()).limit(limit)
+        wanted = select_columns(*_MANIFEST).order_by(col(ManifestRow.leaf).desc()).limit(limit)
         if by is not None:
-            wanted = wanted.where(ManifestRow.by == by)
+            wanted = wanted.where(col(ManifestRow.by) == by)
         if before is not None:
-            wanted = wanted.where(ManifestRow.leaf < number(before))
+            wanted = wanted.where(col(ManifestRow.leaf) < number(before))
         with reading(self._engine) as session:
-            return [_manifest(row) for row in session.exec(wanted)]
+            return [ManifestRecord(*row) for row in session.execute(wanted)]
 
     def manifests_at(self, place: str) -> list[ManifestRecord]:
         wanted = select(ManifestRow).where(ManifestRow.place == place).order_by(col(ManifestRow.leaf))
@@ -101,6 +104,14 @@ class SqlCatalog:
         rules.check_limit(limit)
         with reading(self._engine) as session:
             return _entries(session, number(leaf), number(start, MAX_COUNT), limit)
+
+    def entries_after(self, place: tuple[int, int], limit: int) -> list[tuple[int, int, bytes]]:
+        rules.check_limit(limit)
+        after = tuple_(number(place[0]), number(place[1], MAX_COUNT))
+        wanted = select_columns(ENTRY).where(tuple_(ENTRY.c.leaf, ENTRY.c.number) > after)
+        with reading(self._engine) as session:
+            rows = session.execute(wanted.order_by(ENTRY.c.leaf, ENTRY.c.number).limit(limit))
+            return [(row.leaf, row.number, row.data) for row in rows]
 
     def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
         rules.check_find(digests)

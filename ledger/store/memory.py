@@ -204,6 +204,17 @@ class MemoryCatalog:
         found = self._manifests.get(leaf)
         return found[1][max(start, 0) :][:limit] if found else []
 
+    def entries_after(self, place: tuple[int, int], limit: int) -> list[tuple[int, int, bytes]]:
+        rules.check_limit(limit)
+        with self._lock:
+            found = [
+                (leaf, number, data)
+                for leaf, (_, entries) in sorted(self._manifests.items())
+                for number, data in enumerate(entries)
+                if (leaf, number) > place
+            ]
+        return found[:limit]
+
     def find(self, digests: Sequence[bytes]) -> Mapping[bytes, Sequence[Match]]:
         rules.check_find(digests)
         with self._lock:

@@ -151,6 +151,21 @@ def test_lists_are_never_unlimited(open_catalog: Open) -> None:
             each()
 
 
+def test_entries_of_all_manifests_in_pages(open_catalog: Open) -> None:
+    catalog = open_catalog()
+    entries = [entry("a"), entry("b"), entry("c")]
+    for leaf, count in ((9, 2), (0, 1), (7, 3)):
+        catalog.add_manifest(record(leaf), entries[:count])
+    places = [(0, 0), (7, 0), (7, 1), (7, 2), (9, 0), (9, 1)]
+    assert catalog.entries_after((-1, 0), 10) == [(leaf, n, entries[n].data) for leaf, n in places]
+    for at, place in enumerate(places):
+        assert [row[:2] for row in catalog.entries_after(place, 2)] == places[at + 1 : at + 3]
+    assert [row[:2] for row in catalog.entries_after((7, 2**80), 1)] == [(9, 0)]
+    assert catalog.entries_after((2**80, 0), 1) == catalog.entries_after((7, 0), 0) == []
+    with pytest.raises(ValueError, match="limit"):
+        catalog.entries_after((0, 0), -1)
+
+
 def test_manifests_newest_first(open_catalog: Open) -> None:
     catalog = open_catalog()
     for leaf in (5, 900, 2, 40):

@@ -712,6 +712,54 @@ def test_everything_comes_back_from_leaves_and_blobs(world: World) -> None:
     assert answers(world.reopen(), libraries) == before
 
 
+class CatalogThatCounts(MemoryCatalog):
+    """A catalog that tells what it was asked about manifests and entries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def manifest(self, leaf: int) -> ManifestRecord | None:
+        self.asked.append("manifest")
+        return super().manifest(leaf)
+
+    def manifests(self, before: int | None, limit: int, by: str | None = None) -> list[ManifestRecord]:
+        self.asked.append("manifests")
+        return super().manifests(before, limit, by)
+
+    def entries(self, leaf: int, start: int, limit: int) -> list[bytes]:
+        self.asked.append("entries")
+        return super().entries(leaf, start, limit)
+
+    def entries_after(self, place: tuple[int, int], limit: int) -> list[tuple[int, int, bytes]]:
+        self.asked.append("entries_after")
+        return super().entries_after(place, limit)
+
+
+def test_a_start_does_not_ask_for_each_manifest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payloads, "RECORDS", 3)
+    world.catalog = catalog = CatalogThatCounts()
+    pictures = [library(f"pictures {n}", EVA) for n in range(5)]
+    leaves = [world.publish(each).logged.index for each in pictures]
+    world.review(leaves[0], "erased")
+    catalog.asked.clear()
+    world.reopen()
+    assert catalog.asked == ["manifests"] * 3  # of three, of one, of none
+
+
+def test_all_entries_are_compared_without_asking_for_each_manifest(world: World) -> None:
+    world.catalog = catalog = CatalogThatCounts()
+    pictures = [library(f"pictures {n}", EVA) for n in range(5)]
+    for each in pictures:
+        world.publish(each)
+    world.reopen()
+    catalog.asked.clear()
+    copy = copied(pictures[3], MALLORY)
+    assert world.publish(copy).decision.outcome == "wait"
+    assert catalog.asked.count("entries_after") == 2  # of all, of none
+    assert "entries" not in catalog.asked
+
+
 class CatalogThatFails(MemoryCatalog):
     """A catalog whose disk is full when a payload is entered."""
 
