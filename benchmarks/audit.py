@@ -29,7 +29,7 @@ from typing import Any, TypeAlias
 from ledger.canonical import Object, canonical
 from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.encoding import b64url_encode
-from ledger.keys import SigningKey, did_decode, pae, verify_signature
+from ledger.keys import Signer, SigningKey, did_decode, pae, verify_signature
 from ledger.statements import PAYLOAD_TYPE, manifest_body, parse_statement
 from ledger.trust import format_trust
 from tests.simulator import ORIGIN, HandMadeLog, digest, identity, key, review_body, trust_in
@@ -50,7 +50,7 @@ def party(number: int) -> SigningKey:
     return key(f"party {number}")
 
 
-def signed(kind: str, signer: SigningKey, body: Object) -> bytes:
+def signed(kind: str, signer: Signer, body: Object) -> bytes:
     """Returns a statement's bytes, not read back: what is read is what is measured."""
     fields: Object = {"type": kind, "v": 1, "by": signer.did, "key": signer.did, "log": ORIGIN}
     fields = {**fields, "known_block": None, "body": body}

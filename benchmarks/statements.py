@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ledger.canonical import Object
 from ledger.client import STATEMENTS, RegistryClient
 from ledger.encoding import digest_encode, sha256
 from ledger.keys import SigningKey
@@ -37,10 +38,11 @@ WIDE = {"TRAINMARK_ADDRESS_PER_MINUTE": "1000000000", "TRAINMARK_SUBJECT_PER_MIN
 
 def records(key: SigningKey, origin: str, name: str, count: int) -> list[Statement]:
     """Returns `count` statements of one party, no two alike."""
-    bodies = (
-        {"kind": "usage", "refs": [], "evidence": digest_encode(sha256(f"{name} {n}".encode()))} for n in range(count)
-    )
-    return [sign_statement("record", key.did, key, origin, body) for body in bodies]
+    found = []
+    for n in range(count):
+        body: Object = {"kind": "usage", "refs": [], "evidence": digest_encode(sha256(f"{name} {n}".encode()))}
+        found.append(sign_statement("record", key.did, key, origin, body))
+    return found
 
 
 def verified_alone(statements: Sequence[Statement]) -> float:

@@ -20,8 +20,12 @@ from ledger.encoding import b64_encode
 from ledger.errors import ConflictError, MalformedError, RefusedError
 from ledger.keys import SigningKey
 from ledger.library.creator import encode_key
+from ledger.registry import payloads
+from ledger.statements import manifest_body, sign_statement
+from tests.simulator import key, library
 from tests.support import ROOT
 
+EVA = key("eva")
 REAL = {"chain": "https://node.example/secret-access-key", "contract": "0x" + "12" * 20}
 
 
@@ -350,16 +354,24 @@ def test_a_log_older_than_its_anchor_is_refused(tmp_path: Path) -> None:
     (folder / "log" / "tile" / "0" / "000.p" / "1").unlink()
     (folder / "log" / "tile" / "entries" / "000.p" / "1").unlink()
     settings = made(data_dir=folder, issuer="http://127.0.0.1:9")
-    with pytest.raises(ConflictError, match="the chain holds another root") as caught, open_registry(settings):
+    with (
+        pytest.raises(ConflictError, match="the chain holds 1 leaves, the log has 0") as caught,
+        open_registry(settings),
+    ):
         pass
     assert caught.value.code == "log-disagreement"
+    assert not (folder / "log" / "checkpoint").exists()  # nor did it begin another log
 
 
 def test_a_log_rolled_back_writes_nothing(tmp_path: Path) -> None:
-    """A backup from before the last anchor: not even the policy that a changed setting asks for is logged."""
-    folder, backup = tmp_path / "data", tmp_path / "backup"
-    with open_registry(made(data_dir=folder)):
-        pass
+    """A backup from before the last anchor: neither the policy that a changed setting asks for is logged, nor the
+    review of a manifest whose publication was cut off."""
+    folder, backup, works = tmp_path / "data", tmp_path / "backup", library("birds", EVA)
+    with open_registry(made(data_dir=folder)) as running:
+        registry = running.writer.registry
+        body = manifest_body(works.header.digest)
+        registry.speak(sign_statement("manifest", EVA.did, EVA, registry.identity.origin, body).data, EVA.did)
+        payloads.store(payloads.Payload(works.header, works.entries, works.terms, works.text), registry.blobs)
     shutil.copytree(folder, backup)
     with open_registry(made(data_dir=folder, issuer="http://127.0.0.1:8")) as running:
         running.writer.anchorer.step()
@@ -367,7 +379,7 @@ def test_a_log_rolled_back_writes_nothing(tmp_path: Path) -> None:
     before = (backup / "log" / "checkpoint").read_bytes()
     changed = made(data_dir=backup, issuer="http://127.0.0.1:9")
     with (
-        pytest.raises(ConflictError, match="the chain holds 2 leaves, the log has 1") as caught,
+        pytest.raises(ConflictError, match="the chain holds 4 leaves, the log has 2") as caught,
         open_registry(changed),
     ):
         pass
