@@ -174,14 +174,14 @@ def require(scope: str) -> Callable[..., Access]:
     return access_of
 
 
-def charge_party(request: Request, access: Access, writes: int) -> None:
-    """Takes `writes` from the quota of the party that writes.
+def charge_party(request: Request, access: Access, writes: int, taken: int = 0) -> None:
+    """Takes `writes` from the quota of the party that writes, beyond those `taken` for this request.
 
     Raises:
         ProblemError: 429: they are not there.
     """
     quota: Quota = request.app.state.subject_quota
-    wait = quota.take(access.subject, writes)
+    wait = quota.take(access.subject, writes, taken)
     if wait:
         raise ProblemError(too_many(f"too many writes of {access.subject}", wait))
 

@@ -220,7 +220,7 @@ def open_reader(settings: Settings) -> Iterator[Running]:
         engine = connect(_database_url(settings))
         stack.callback(engine.dispose)
         check(engine)
-        log = Follower(SqlEntryStore(engine, None), tiles)
+        log = Follower(SqlEntryStore(engine, None), tiles, settings.origin)
         registry = Reading(log, tiles, SqlCatalog(engine), ForwardClock())
         stack.callback(registry.close)
         following = Following(log, registry.catalog)

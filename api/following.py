@@ -32,7 +32,8 @@ class Following:
     catalog: Catalog
     changes: int = 0
     trouble: str | None = None
-    _identity: ChainIdentity | None = None
+    identity: ChainIdentity | None = None
+    """Which chain the log is anchored on, as the newest anchor says; None before there is one."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -41,19 +42,9 @@ class Following:
         """What is wrong with following now, for people."""
         return self.trouble
 
-    @property
-    def identity(self) -> ChainIdentity | None:
-        """Which chain the log is anchored on, as the newest anchor says; None before there is one."""
-        if self._identity is None:
-            for row in self.catalog.anchors(None, ROWS):
-                if row.record is not None:
-                    record = read_record(row.record)
-                    self._identity = ChainIdentity(record.chain, record.genesis, record.contract, record.publisher)
-                    break
-        return self._identity
-
     def start(self) -> None:
         """Begins to follow in the background."""
+        self.look()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._thread.start()
 
@@ -65,6 +56,7 @@ class Following:
         """Reads what is new; whatever goes wrong is told by ``warning`` and tried again."""
         try:
             self.log.follow()
+            self.identity = self._newest_identity()
             self.trouble = None
         except TrainmarkError as e:
             self.trouble = str(e)
@@ -72,6 +64,13 @@ class Following:
             self.trouble = f"following met an error of this program ({type(e).__name__}), see its output"
             _logger.exception("following failed; it is tried again")
         self.changes += 1
+
+    def _newest_identity(self) -> ChainIdentity | None:
+        for row in self.catalog.anchors(None, ROWS):
+            if row.record is not None:
+                record = read_record(row.record)
+                return ChainIdentity(record.chain, record.genesis, record.contract, record.publisher)
+        return None
 
     def close(self) -> None:
         """Stops the thread."""

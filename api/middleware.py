@@ -111,6 +111,7 @@ class Limits:
             client = scope.get("client")
             cost = self.costs.get(path) or self.costs.get(path[: path.rindex("/") + 1], 1)
             wait = self.quota.take(network_of(client[0] if client else ""), cost)
+            scope.setdefault("state", {})["taken"] = cost  # what a route takes comes on top of it
             if wait:
                 return too_many("too many requests from this address", wait)
         limit = self.caps.get(path, DEFAULT_BODY_BYTES)

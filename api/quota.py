@@ -28,12 +28,12 @@ class Quota:
         self._guard = threading.Lock()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, name: str, cost: float = 1) -> int:
+    def take(self, name: str, cost: float = 1, taken: float = 0) -> int:
         """Takes `cost` units; returns 0, or the seconds to wait if they are not there (then nothing is taken).
 
-        A cost beyond the bucket's size counts as the whole bucket.
+        With what was `taken` for the same before, a cost beyond the bucket's size counts as the whole bucket.
         """
-        cost, now = min(cost, self._size), self._clock()
+        cost, now = max(min(cost, self._size - taken), 0), self._clock()
         with self._guard:
             units, at = self._buckets.get(name, (self._size, now))
             units = min(self._size, units + (now - at) * self._rate)

@@ -25,12 +25,15 @@ async def alive() -> Response:
 @router.get("/readyz", response_model=schemas.Ready, responses=schemas.problems(503))
 def ready(request: Request, running: Registry) -> Response:
     """Whether the registry can be read and written: 503 while it ends (`shutting-down`), while its log takes nothing
-    (`log-stopped`, `quorum`), and while its database does not answer (`unavailable` or what else is wrong with it)."""
+    (`log-stopped`, `quorum`), and while its database does not answer (`unavailable` or what else is wrong with it), or,
+    of a process that only reads, while it cannot follow what is published."""
     if request.app.state.is_ending():
         raise BackendError("the registry is shutting down", code="shutting-down")
     broken = running.registry.log.broken
     if broken is not None:
         raise broken
+    if running.writing is None and running.beside.trouble is not None:
+        raise BackendError(running.beside.trouble, code="unavailable")
     running.registry.catalog.anchors(None, 1)
     return answer({"status": "ready"}, cache=UNCACHED)
 

@@ -113,8 +113,8 @@ async def speak(
             raise MalformedError("expected a statement in each line", field="body")
         if len(statements) > MAX_STATEMENTS:
             raise RefusedError(f"at most {MAX_STATEMENTS} statements per request", code="too-many", field="body")
+        charge_party(request, access, len(statements) - 1, taken=1)
         charge(request, len(statements) - 1, "statements")
-        charge_party(request, access, len(statements) - 1)
         try:
             return _answer_lines(running.writer.registry.speak_many(statements, access.subject))
         finally:

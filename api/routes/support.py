@@ -80,6 +80,6 @@ def charge(request: Request, units: int, what: str) -> None:
         ProblemError: 429: they are not there.
     """
     quota: Quota = request.app.state.address_quota
-    wait = quota.take(network_of(request.client.host if request.client else ""), units)
+    wait = quota.take(network_of(request.client.host if request.client else ""), units, request.state.taken)
     if wait:
         raise ProblemError(too_many(f"too many {what} for this address", wait))

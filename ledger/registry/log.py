@@ -287,8 +287,8 @@ class Log(PublicLog):
             return []
         submission = _Submission(len(statements))
         with self._pool_changed:
-            if self.broken is not None:
-                raise self.broken
+            if (broken := self.broken) is not None:
+                raise broken
             if self._closed:
                 raise BackendError("the log is closed", code="log-stopped")
             if len(self._pool) + len(statements) > MAX_POOL:
@@ -328,9 +328,9 @@ class Log(PublicLog):
             waiting = [*batch, *self._pool]
             self._pool.clear()
             self._pool_changed.notify()
-        if self.broken is not None:
+        if (broken := self.broken) is not None:
             for pending in waiting:
-                pending.answer(self.broken)
+                pending.answer(broken)
 
     def _write(self) -> None:
         """The writer's thread: batch after batch until the log is closed or stopped."""

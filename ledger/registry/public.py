@@ -9,6 +9,7 @@ log's key, or it answers no more.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final
@@ -25,7 +26,9 @@ from ledger.statements import Statement, parse_statement, verify_statement
 from ledger.tiles import TileNodes
 
 PAGE: Final = 4096
-"""Leaves that are folded at once: readers may ask between two pages."""
+"""Leaves that are read at once."""
+BEHIND_SECONDS: Final = 5.0
+"""How long a database may come after the checkpoint before that is trouble."""
 
 
 class PublicLog:
@@ -81,21 +84,25 @@ class PublicLog:
 
 
 class Follower(PublicLog):
-    """The log that another process writes, as far as ``follow`` has read it.
+    """The log that another process writes, as far as ``follow`` has read it; named `origin`, if that is known.
 
     Raises:
-        BackendError: ``not-published``: there is no checkpoint yet, or a store cannot be used.
+        BackendError: ``not-published``: there is no checkpoint yet; ``unavailable``: the database is behind it; or a
+            store cannot be used.
         ConflictError: ``log-disagreement``: database and checkpoint tell different stories.
     """
 
-    def __init__(self, entries: EntryStore, tiles: TileStore) -> None:
+    def __init__(self, entries: EntryStore, tiles: TileStore, origin: str | None = None) -> None:
         note = tiles.read_checkpoint()
         if note is None:
             raise not_published()
-        super().__init__(parse_checkpoint(note)[0].origin, entries, tiles)
+        super().__init__(origin or parse_checkpoint(note)[0].origin, entries, tiles)
         self._edge = Edge()
         self._broken: BackendError | None = None
+        self._behind_since: float | None = None
         self.follow()
+        if not self._head.size:
+            raise _behind(0, parse_checkpoint(note)[0].size)
 
     @property
     def broken(self) -> BackendError | None:
@@ -118,12 +125,16 @@ class Follower(PublicLog):
 
         Raises:
             ConflictError: ``log-disagreement``: and nothing is answered any more.
-            BackendError: a store cannot be read now; call it again.
+            BackendError: a store cannot be read now, or for ``BEHIND_SECONDS`` the database has had less than what is
+                published; call it again.
         """
         if self._broken is not None:
             raise self._broken
         note = self._tiles.read_checkpoint()
-        if note is None or note == self._head.note:
+        if note is None:
+            raise BackendError("the checkpoint is gone", code="unavailable", field="checkpoint")
+        if note == self._head.note:
+            self._behind_since = None
             return False
         try:
             return self._follow_to(note)
@@ -135,13 +146,17 @@ class Follower(PublicLog):
         checkpoint, parsed = parse_checkpoint(note)
         if checkpoint.origin != self.origin or checkpoint.size < self._head.size:
             raise disagreement(
-                f"the checkpoint was {self.origin} at {self._head.size} leaves, and is {checkpoint.origin} at "
+                f"what was read is {self.origin} at {self._head.size} leaves, the checkpoint is {checkpoint.origin} at "
                 f"{checkpoint.size}"
             )
         try:
             leaves = self._entries.leaves(self._edge.size, checkpoint.size)
-        except NotFoundError:
-            return False  # the database is a copy that comes a little later
+        except NotFoundError:  # the database may be a copy that comes a little later
+            self._behind_since = self._behind_since or time.monotonic()
+            if time.monotonic() - self._behind_since < BEHIND_SECONDS:
+                return False
+            raise _behind(self._head.size, checkpoint.size) from None
+        self._behind_since = None
         edge, read = self._edge, list[tuple[bytes, Statement | None]]()
         while page := list(islice(leaves, PAGE)):
             edge, _ = append(edge, page)
@@ -188,6 +203,12 @@ def fold_leaf(fold: Fold, leaf: bytes, statement: Statement | None) -> None:
 def not_published() -> BackendError:
     """Returns the refusal to follow what has not begun."""
     return BackendError("nothing is published yet; first start the process that writes the log", code="not-published")
+
+
+def _behind(size: int, published: int) -> BackendError:
+    return BackendError(
+        f"the database is behind what is published: {size} of {published} leaves were read", code="unavailable"
+    )
 
 
 def disagreement(message: str) -> ConflictError:

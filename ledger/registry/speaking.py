@@ -104,13 +104,11 @@ class Speaking:
         answers: dict[int, Answer] = {}
         allowed: dict[int, Statement] = {}
         for number, statement in run.items():
-            try:
-                self._check_now(statement)
-            except RefusedError as e:
-                if not self._is_said(statement):
-                    answers[number] = e
-                    continue
-            allowed[number] = statement
+            refusal = self._why_not_now(statement)
+            if refusal is None:
+                allowed[number] = statement
+            else:
+                answers[number] = refusal
         try:
             places = self._log.submit(list(allowed.values()))
         except TrainmarkError as e:
@@ -121,6 +119,19 @@ class Speaking:
                 assert isinstance(statement.body, ReviewBody)
                 self._erase(statement.body.leaf)
         return answers
+
+    def _why_not_now(self, statement: Statement) -> TrainmarkError | None:
+        """Returns why a statement may not be logged now, or None; what is said already may always be said again."""
+        try:
+            self._check_now(statement)
+        except RefusedError as e:
+            try:
+                return None if self._is_said(statement) else e
+            except TrainmarkError as trouble:
+                return trouble
+        except TrainmarkError as e:
+            return e
+        return None
 
     def _is_said(self, statement: Statement) -> bool:
         """Whether a statement is in the log and holds: saying it again is no new one, whatever the time is now."""

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from api.routes.publishing import MAX_STATEMENTS
+from api.settings import Settings
 from ledger.canonical import Object
 from ledger.checkpoint import parse_checkpoint
 from ledger.client import STATEMENTS, LoggedAt, RegistryClient
@@ -149,6 +150,17 @@ def test_how_many(client: RegistryClient, count: int, code: str | None, status: 
         assert [json.loads(line)["code"] for line in response.text.splitlines()] == ["malformed"] * count
     else:
         assert response.json()["code"] == code
+
+
+def test_as_many_as_there_may_be_at_the_quotas_there_are(tmp_path: Path) -> None:
+    key = signing_key("patient")
+    given = {name: Settings.model_fields[name].default for name in ("address_per_minute", "subject_per_minute")}
+    with running_server(tmp_path, **given) as server, RegistryClient(server.url) as client:
+        client.authenticate(key, key.did, ("statement",))
+        statements = [record(server, key, number) for number in range(MAX_STATEMENTS)]
+        assert all(isinstance(place, LoggedAt) for place in client.speak_many(statements))
+        refused = post(client, statements[0].data)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too-many-requests")
 
 
 def test_each_counts_as_a_write(tmp_path: Path) -> None:

@@ -232,7 +232,9 @@ def test_the_same_answers(tmp_path: Path, database: Database) -> None:
 
     # Older than the tiles, from a backup: refused, and then brought forward with all that the backup knew.
     database.put_back()
-    check_refused(Settings(data_dir=folder, **settings), "checkpoint: the database is at .* leaves; .* leaves are published")
+    check_refused(
+        Settings(data_dir=folder, **settings), "checkpoint: the database is at .* leaves; .* leaves are published"
+    )
     value = rebuilt(folder)
     assert 0 < value["was"] < size < value["size"]
     assert (value["forgotten_tokens"], value["revoked_lists"]) == (2, [])

@@ -475,6 +475,28 @@ def test_many_at_once_keep_the_rules_of_one(world: World) -> None:
     assert [registry.log.fold.manifest_state(leaf) for leaf in leaves] == ["ended", "listed"]
 
 
+class AwayCatalog(MemoryCatalog):
+    """A catalog that is away from a question for a license on."""
+
+    def license(self, license_digest: bytes) -> tuple[bytes, bytes] | None:
+        raise BackendError("the server cannot be reached", code="unavailable")
+
+
+def test_what_cannot_be_checked_stops_none_of_the_others(world: World) -> None:
+    leaf = world.publish(library("pictures", EVA)).logged.index
+    world.registry._terms.cache_clear()
+    world.registry.catalog.license = AwayCatalog().license  # type: ignore[method-assign]
+    record: Object = {"kind": "usage", "refs": [], "evidence": digest_encode(digest("record"))}
+    withdrawal: Object = {"leaf": leaf, "effective_at": time_encode(world.clock.now + 40 * DAY)}
+    said = [
+        sign_statement("record", EVA.did, EVA, ORIGIN, record).data,
+        sign_statement("key", EVA.did, EVA, ORIGIN, key_add_body(EVA.did, key("eva 2"), recovery=False)).data,
+        sign_statement("withdraw", EVA.did, EVA, ORIGIN, withdrawal).data,
+    ]
+    answers = world.registry.speak_many(said, EVA.did)
+    assert [getattr(answer, "code", "logged") for answer in answers] == ["logged", "logged", "unavailable"]
+
+
 def test_a_pool_that_is_full_takes_all_of_a_request_or_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ledger.registry.log.MAX_POOL", 2)
     record: Object = {"kind": "usage", "refs": [], "evidence": digest_encode(digest("record"))}

@@ -11,6 +11,7 @@ from ledger.checkpoint import Checkpoint, sign_checkpoint
 from ledger.encoding import digest_encode
 from ledger.errors import BackendError, ConflictError
 from ledger.keys import SigningKey
+from ledger.ports import Head
 from ledger.registry.public import Follower
 from ledger.store.memory import MemoryEntryStore, MemoryTileStore
 from tests.simulator import ORIGIN, World, digest, key, library
@@ -87,6 +88,44 @@ def test_a_database_that_comes_later_is_waited_for(world: World) -> None:
     assert reader.head == world.registry.log.head
 
 
+def behind(world: World) -> None:
+    """Takes the last leaf out of the database."""
+    world.log.head = Head(world.registry.log.head.size - 1, bytes(32), b"")
+    world.log.leaves.pop()
+
+
+def test_a_database_that_does_not_come_is_trouble(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = follower(world)
+    record(world, 1)
+    behind(world)
+    assert not reader.follow()
+    monkeypatch.setattr("ledger.registry.public.BEHIND_SECONDS", 0.0)
+    with pytest.raises(BackendError, match="behind what is published: 3 of 4 leaves") as caught:
+        reader.follow()
+    assert (caught.value.code, reader.broken, reader.fold.size) == ("unavailable", None, 3)
+
+
+def test_nothing_is_answered_from_a_database_that_is_behind_from_the_start(world: World) -> None:
+    behind(world)
+    with pytest.raises(BackendError, match="0 of 3 leaves") as caught:
+        follower(world)
+    assert caught.value.code == "unavailable"
+
+
+def test_a_checkpoint_that_is_gone_is_trouble(world: World) -> None:
+    reader = follower(world)
+    world.tiles = MemoryTileStore()
+    reader._tiles = world.tiles
+    with pytest.raises(BackendError, match="the checkpoint is gone") as caught:
+        reader.follow()
+    assert (caught.value.code, reader.broken, reader.fold.size) == ("unavailable", None, 3)
+
+
+def test_another_log_than_was_named_is_not_followed(world: World) -> None:
+    with pytest.raises(ConflictError, match=r"is mine\.example/log at 0 leaves"):
+        Follower(MemoryEntryStore(world.log, writing=False), world.tiles, "mine.example/log")
+
+
 def other_leaf(world: World) -> None:
     world.log.leaves[-1] = world.log.leaves[-2]
 
@@ -111,8 +150,8 @@ def another_key(world: World) -> None:
     ("change", "message"),
     [
         (other_leaf, "leaves have another root than the checkpoint at 4"),
-        (smaller, "at 3 leaves, and is .* at 2"),
-        (another_origin, r"and is another\.example/log"),
+        (smaller, "at 3 leaves, the checkpoint is .* at 2"),
+        (another_origin, r"the checkpoint is another\.example/log"),
         (another_key, "not signed by"),
     ],
 )

@@ -52,8 +52,7 @@ def hold(world: World, first: Signer, *further: Signer) -> None:
 
 def renew(world: World) -> None:
     """Starts the registry anew, which logs the policy of now."""
-    registry = world.reopen()
-    registry.log.append(registry.sign("policy", registry.policy_body()))
+    world.reopen()
 
 
 # Which key signs
@@ -161,7 +160,7 @@ def test_nobody_logs_a_policy_over_http(world: World) -> None:
 
 @dataclass
 class Tiles(MemoryTileStore):
-    """A public side that dies at one step."""
+    """A public side that dies at one step of what follows the opening, which takes each step once."""
 
     dies_at: str = ""
     seen: list[str] = field(default_factory=list)
@@ -171,7 +170,7 @@ class Tiles(MemoryTileStore):
 
     def _step(self, name: str) -> None:
         self.seen.append(name)
-        if name == self.dies_at:
+        if name == self.dies_at and self.seen.count(name) > 1:
             raise BackendError("cut off")
 
     def write(self, tiles: Sequence[tuple[Tile, bytes]]) -> None:
@@ -190,10 +189,10 @@ def test_a_rotation_that_is_cut_off_is_finished_by_the_next_start(step: str) -> 
     assert world.registry.log.head.size == 1
     trust = world.trust()
     hold(world, OLD, NEW)
-    registry = world.reopen()
+    tiles.seen.clear()
     tiles.dies_at = step
     with pytest.raises(BackendError, match="cut off"):
-        registry.log.append(registry.sign("policy", registry.policy_body()))
+        world.reopen()
     shown = tiles.read_checkpoint()
     assert shown is not None
     assert signers(shown) == [OLD]
