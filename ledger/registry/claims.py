@@ -183,5 +183,5 @@ def hidden(manifest: ManifestState) -> bool:
 
 
 def is_erased(manifest: ManifestState) -> bool:
-    """Returns whether the latest review says that the payload is gone."""
-    return manifest.review is not None and manifest.review.outcome == "erased"
+    """Returns whether a review said that the payload is gone: none after it brings it back."""
+    return any(review.outcome == "erased" for _, review in manifest.reviews)

@@ -21,6 +21,7 @@ from ledger.note import VerifierKey, verify_note
 from ledger.ports import MAX_COPIES, BlobStore, Catalog, EntryStore, Head, ManifestRecord
 from ledger.registry import payloads
 from ledger.registry.agreement import Disagreement, disagreements
+from ledger.registry.claims import is_erased
 from ledger.sequencer import Edge, append, check_edge, load_edge
 from ledger.state import Fold, ManifestState
 from ledger.tiles import WIDTH, Tile, format_path, tile_of
@@ -215,7 +216,7 @@ class _Fsck:
             what = f"manifest leaf {record.leaf}"
             if logged is None:
                 self.found.differ(what, "it is in the catalog", "the log has no such leaf that counts")
-            elif _is_erased(logged):
+            elif is_erased(logged):
                 self.found.open.append(f"{what} is erased in the log and still in the catalog")
             elif (logged.manifest, logged.by) != (record.manifest, record.by):
                 self.found.differ(
@@ -226,7 +227,7 @@ class _Fsck:
             else:
                 self._check_payload(record, what)
         for leaf, logged in fold.manifests.items():
-            if leaf not in shown and not _is_erased(logged) and self._has_own_header(logged):
+            if leaf not in shown and not is_erased(logged) and self._has_own_header(logged):
                 self.found.open.append(f"manifest leaf {leaf} has its blobs and is not in the catalog")
 
     def _has_own_header(self, logged: ManifestState) -> bool:
@@ -279,10 +280,6 @@ class _Fsck:
                         f"the log at {fold.tokens.get(record.digest)}",
                     )
             before = page[-1].leaf
-
-
-def _is_erased(logged: ManifestState) -> bool:
-    return logged.review is not None and logged.review.outcome == "erased"
 
 
 def _as_published(tile: Tile, size: int) -> Tile | None:

@@ -11,7 +11,7 @@ array is gone too is revoked as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
@@ -20,12 +20,12 @@ from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.encoding import sha256
 from ledger.errors import ConflictError, NotFoundError
 from ledger.merkle import Tree, leaf_hash
-from ledger.note import Note, VerifierKey, format_note, names_key, verify_note
+from ledger.note import Note, VerifierKey, format_note, is_signed, names_key, parse_vkey, verify_note
 from ledger.ports import BlobStore, Catalog, EntryStore, Head, TileStore
 from ledger.registry import payloads
 from ledger.registry.claims import is_erased
 from ledger.state import Fold
-from ledger.statements import StatusBody
+from ledger.statements import PolicyBody, StatusBody
 from ledger.tiles import read_leaves
 from ledger.tokens.status import REVOKED, STATUS_COUNT, empty_status, status_array, status_value
 
@@ -66,7 +66,7 @@ def rebuild(
         ConflictError: ``log-disagreement``: tiles and checkpoint, or they and the database, tell different stories.
         BackendError: a store cannot be used; ``corrupt``: a blob is damaged, and counts as lost once it is removed.
     """
-    checkpoint, note = _published(tiles, key)
+    checkpoint, shown = _published(tiles, key)
     old = entries.head()
     old_size = 0 if old is None else old.size
     if old_size > checkpoint.size:
@@ -86,21 +86,30 @@ def rebuild(
 
     # 3. The leaves that are missing.  The note is of the whole log from the first part on: cut off, no log opens.
     leaves = islice(read_leaves(checkpoint.size, tiles.read), old_size, None)
-    at = old_size
+    note, at = _own_note(shown, key, (policy for _, policy in fold.policies)), old_size
     while part := list(islice(leaves, LEAVES_AT_ONCE)):
         entries.commit(at, Head(at + len(part), tree.root(at + len(part)), note), part, [])
         at += len(part)
     return Rebuilt(old_size, checkpoint.size, tuple(entered), tuple(lacking), forgotten, tuple(revoked))
 
 
-def _published(tiles: TileStore, key: VerifierKey) -> tuple[Checkpoint, bytes]:
-    """Returns the published checkpoint, and its note as the log itself signed it."""
+def _published(tiles: TileStore, key: VerifierKey) -> tuple[Checkpoint, Note]:
+    """Returns the published checkpoint and its note."""
     data = tiles.read_checkpoint()
     if data is None:
         raise NotFoundError("nothing was published there", field="checkpoint")
     checkpoint, note = parse_checkpoint(data)
     verify_note(note, key)
-    return checkpoint, format_note(Note(note.text, tuple(s for s in note.signatures if names_key(s, key))))
+    return checkpoint, note
+
+
+def _own_note(note: Note, key: VerifierKey, policies: Iterable[PolicyBody]) -> bytes:
+    """Returns the note as the log itself signed it, by `key` and by those that its policies name: while its key changes
+    there are two."""
+    keys = {key, *(parse_vkey(policy.log_key) for policy in policies)}
+    own = {one for one in keys if is_signed(note, one)}
+    lines = tuple(line for line in note.signatures if any(names_key(line, one) for one in own))
+    return format_note(Note(note.text, lines))
 
 
 def _read(

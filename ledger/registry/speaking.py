@@ -14,6 +14,7 @@ from ledger.encoding import time_encode
 from ledger.errors import RefusedError, TrainmarkError
 from ledger.manifests import Entry
 from ledger.ports import Catalog, Clock
+from ledger.registry.claims import is_erased
 from ledger.registry.listing import decide
 from ledger.registry.log import Answer, Log
 from ledger.registry.turns import Turns
@@ -145,8 +146,10 @@ class Speaking:
                 self._check_notice(body)
             case KeyAddBody():
                 self._check_keys(statement)
-            case ReviewBody() as body if body.outcome == "listed":
-                self._check_listing(body.leaf)
+            case ReviewBody() as body if body.outcome != "erased":
+                self._check_not_erased(body.leaf)
+                if body.outcome == "listed":
+                    self._check_listing(body.leaf)
             case _:
                 pass
 
@@ -173,6 +176,12 @@ class Speaking:
                 code="too-many-keys",
                 field="statement.key",
             )
+
+    def _check_not_erased(self, leaf: int) -> None:
+        with self._log.fold_lock:
+            manifest = self._log.fold.manifests.get(leaf)
+        if manifest is not None and is_erased(manifest):
+            raise RefusedError(f"leaf {leaf} was erased: nothing is said of it any more", code="erased", field="leaf")
 
     def _check_listing(self, leaf: int) -> None:
         """A person decides what waits; what a rule rejects, or nobody can look at, nobody lists."""

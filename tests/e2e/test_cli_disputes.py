@@ -225,7 +225,7 @@ def test_delist_and_erase(registry: Registry) -> None:
     assert [said["outcome"] for said in shown["reviews"]] == ["listed", "delisted", "listed", "erased"]
     assert "the registry has no payload of it" in ok(registry.review("show", leaf)).out
     assert ok(registry.review("erase", leaf, "--yes")).out == erased
-    refused(registry.review("approve", leaf), 1, "[not-listable]")
+    refused(registry.review("approve", leaf), 1, "[erased]")
 
 
 def test_an_earlier_proof_of_what_is_erased_still_verifies(registry: Registry) -> None:

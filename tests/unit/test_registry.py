@@ -447,6 +447,28 @@ def test_what_was_said_is_no_new_word_later(world: World) -> None:
         )
 
 
+def test_what_was_erased_stays_so(world: World) -> None:
+    pictures = library("pictures", EVA)
+    leaf = world.publish(pictures).logged.index
+    copy = MemoryBlobStore()
+    for blob in world.blobs.digests():
+        copy.put(world.blobs.get(blob))
+    world.review(leaf, "erased")
+    for outcome in ("delisted", "rejected", "listed"):
+        with pytest.raises(RefusedError) as caught:
+            world.review(leaf, outcome)
+        assert caught.value.code == "erased"
+    # In a log of before, or of somebody who stole the key: a copy of the blobs from before brings nothing back.
+    world.registry.log.append(world.registry.sign("review", review_body(leaf, "delisted")))
+    world.blobs = copy
+    world.reopen()
+    assert world.registry.catalog.manifest(leaf) is None
+    assert world.registry.claims([pictures.entries[0].published_hash]) == {pictures.entries[0].published_hash: []}
+    with pytest.raises(RefusedError) as caught:
+        world.publish(pictures)
+    assert caught.value.code == "erased"
+
+
 def test_many_at_once_keep_the_rules_of_one(world: World) -> None:
     """What is counted is counted within a request, too, and an erasure has its effect where it stands in it."""
     registry, did = world.registry, world.identity.did
@@ -470,7 +492,7 @@ def test_many_at_once_keep_the_rules_of_one(world: World) -> None:
     answers = registry.speak_many(said, did)
     assert [answer.index - leaves[1] for answer in answers if isinstance(answer, Logged)] == [2, 3, 4, 5]
     assert isinstance(answers[3], RefusedError)
-    assert answers[3].code == "not-listable"
+    assert answers[3].code == "erased"
     assert [registry.catalog.manifest(leaf) is None for leaf in leaves] == [True, False]
     assert [registry.log.fold.manifest_state(leaf) for leaf in leaves] == ["ended", "listed"]
 
@@ -616,7 +638,7 @@ def test_what_may_not_be_listed_is_not_listed(world: World) -> None:
         size = world.registry.log.head.size
         with pytest.raises(RefusedError) as caught:
             world.review(leaf, "listed", "public")
-        assert caught.value.code == "not-listable"
+        assert caught.value.code == ("erased" if leaf == erased else "not-listable")
         assert world.registry.log.head.size == size
     world.review(rejected, "rejected")
 

@@ -90,15 +90,15 @@ def test_a_claim_in_one_manifest_only(world: World) -> None:
 
 
 class CatalogThatFailsOnce(MemoryCatalog):
-    """A catalog that is locked once, when the entries of a manifest are read."""
+    """A catalog that is locked once, when all entries are read."""
 
-    fails_at: int | None = None
+    fails = False
 
-    def entries(self, leaf: int, start: int, limit: int) -> list[bytes]:
-        if leaf == self.fails_at:
-            self.fails_at = None
+    def entries_after(self, place: tuple[int, int], limit: int) -> list[tuple[int, int, bytes]]:
+        if self.fails:
+            self.fails = False
             raise BackendError("the database was locked", code="locked")
-        return super().entries(leaf, start, limit)
+        return super().entries_after(place, limit)
 
 
 def test_a_store_that_fails_once_turns_no_rule_off() -> None:
@@ -106,10 +106,10 @@ def test_a_store_that_fails_once_turns_no_rule_off() -> None:
     world = World(catalog=catalog)
     try:
         code: Object = {"dhash": None, "iscc": digest("code").hex(), "pdq": None}
-        leaf = world.publish(Library.of(key("eva"), [entry("mine", fingerprints=code)])).logged.index
+        world.publish(Library.of(key("eva"), [entry("mine", fingerprints=code)]))
         world.reopen()
         alike = Library.of(key("bob"), [entry("theirs", fingerprints=code)])
-        catalog.fails_at = leaf
+        catalog.fails = True
         with pytest.raises(BackendError):
             world.publish(alike)
         assert world.publish(alike).decision.outcome == "wait"

@@ -10,7 +10,7 @@ import pytest
 
 from ledger.encoding import sha256
 from ledger.errors import BackendError, ConflictError, NotFoundError, TrainmarkError, VerificationError
-from ledger.note import ED25519, VerifierKey, parse_note, sign_note
+from ledger.note import ED25519, VerifierKey, is_signed, parse_note, sign_note
 from ledger.ports import Head
 from ledger.registry import rebuilding
 from ledger.registry.grants import Grants
@@ -69,6 +69,23 @@ def test_the_note_in_the_database_is_the_logs_own(world: World) -> None:
     rebuild(new)
     assert new.log.head is not None
     assert new.log.head.note == own
+
+
+def test_while_the_log_key_changes_both_have_signed(world: World) -> None:
+    old, new = world.identity.log_key, key("another log key")
+    world.identity = replace(world.identity, further_log=(new,))
+    world.publish(library("signed by both", EVA))
+    own = world.registry.log.head.note
+    world.registry.close()
+    world._open = None
+    for known in (old, new):
+        found = lost(world)
+        entries, vkey = MemoryEntryStore(found.log), VerifierKey(world.identity.origin, ED25519, known.public)
+        rebuilding.rebuild(found.tiles, entries, found.catalog, found.blobs, vkey, START)
+        entries.close()
+        assert found.log.head is not None
+        assert found.log.head.note == own
+        assert [is_signed(parse_note(own), VerifierKey(vkey.name, ED25519, k.public)) for k in (old, new)] == [True] * 2
 
 
 def test_a_database_that_is_newer_or_of_another_log_is_left_as_it_is(world: World) -> None:
