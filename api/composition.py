@@ -36,7 +36,7 @@ from api.sharer import Sharer
 from ledger.checkpoint import parse_checkpoint
 from ledger.encoding import sha256
 from ledger.errors import MalformedError, NotFoundError, RefusedError
-from ledger.files import read_file, shown_path
+from ledger.files import read_file, replace_file, shown_path
 from ledger.keys import SigningKey
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import Policy, parse_policy
@@ -180,8 +180,7 @@ def open_registry(settings: Settings) -> Iterator[Running]:
         stack.callback(anchorer.close)
         anchorer.open(must_answer=settings.chain == EMBEDDED)
         registry.begin()  # after the comparison: a log that was rolled back would fork with what it logs
-        with disk_errors("log.vkey"):
-            (folder / "log.vkey").write_text(f"{registry.log.vkey}\n")
+        replace_file(folder / "log.vkey", f"{registry.log.vkey}\n".encode())
         sharer = None
         if shared is not None:
             sharer = Sharer(Sharing(registry, *shared))

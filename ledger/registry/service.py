@@ -96,7 +96,7 @@ class Registry(Reading):
         self.blobs = blobs
         self.entropy = entropy
         self.turns = Turns()
-        self._is_behind = False
+        self._is_behind = self._policy_waits = False
         self.reviews = Reviews(self.log, catalog, self.all_entries, self.sign)
         self._speaking = Speaking(
             identity.did, self.log, catalog, self.turns, clock, self._terms, self.all_entries, self._erase
@@ -113,16 +113,36 @@ class Registry(Reading):
         To be called once, after the head was compared with what others know of the log (an anchor): one that was rolled
         back forks with the first leaf it takes.
         """
-        body = self.policy_body()  # refuses a log without its keys before anything is written
+        self.policy_body()  # refuses a log without its keys before anything is written
         self.reconcile()
-        last = self.log.fold.policy
-        if last is None or (last.log_key, last.issuer, list(last.token_keys), digest_encode(last.rules)) != (
+        self._renew_policy()
+
+    def _renew_policy(self) -> None:
+        """Logs the policy if it is another than the log's last; where no statement key counts any more it waits until a
+        recovery key has added one, which is said over HTTP."""
+        last, body = self.log.fold.policy, self.policy_body()
+        self._policy_waits = False
+        if last is not None and (last.log_key, last.issuer, list(last.token_keys), digest_encode(last.rules)) == (
             body["log_key"],
             body["issuer"],
             body["token_keys"],
             body["rules"],
         ):
-            self.log.append(self.sign("policy", body))
+            return
+        if last is not None and self._statement_key() is None:
+            self._policy_waits = True
+            return
+        self.log.append(self.sign("policy", body))
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong though the registry runs, for people."""
+        if not self._policy_waits:
+            return None
+        return (
+            f"another policy waits to be logged, and no statement key of {self.identity.did} counts: add one with its "
+            "recovery key (trainmark keys add)"
+        )
 
     def policy_body(self) -> Object:
         """Returns the body of this registry's policy statement.
@@ -182,8 +202,13 @@ class Registry(Reading):
 
     def _catch_up(self) -> None:
         """Finishes what was left when a store failed after something was logged, or the quorum came late: else the
-        place of a manifest would be free, or an erased payload stay, until the next start."""
-        if not self._is_behind or self.log.broken is not None:
+        place of a manifest would be free, or an erased payload stay, until the next start; and logs a policy that
+        waited for a key."""
+        if self.log.broken is not None:
+            return
+        if self._policy_waits and self._statement_key() is not None:
+            self._renew_policy()
+        if not self._is_behind:
             return
         with self.turns.of_all(), self._remembering():
             if self._is_behind:

@@ -37,6 +37,7 @@ from tests.reference import statement as reference
 from tests.reference import tiles as reference_tiles
 from tests.simulator import (
     DAY,
+    ISSUER,
     ORIGIN,
     START,
     HandMadeLog,
@@ -467,6 +468,23 @@ def test_what_was_erased_stays_so(world: World) -> None:
     with pytest.raises(RefusedError) as caught:
         world.publish(pictures)
     assert caught.value.code == "erased"
+
+
+def test_a_policy_waits_for_a_key_that_counts(world: World) -> None:
+    """Who stole the statement key has it revoked, and a new release has other rules: the registry must open."""
+    own, recovery, second = world.identity.key, key("recovery"), key("second")
+    assert isinstance(own, SigningKey)
+    world.speak(own, "key", key_add_body(own.did, recovery, recovery=True))
+    world.speak(own, "key", revoke_body(own), signer=recovery)
+    world.identity = replace(world.identity, issuer="https://elsewhere.example", further=(second,))
+    registry = world.reopen()
+    assert registry.log.fold.policy is not None
+    assert registry.log.fold.policy.issuer == ISSUER
+    assert "recovery key" in (registry.warning or "")
+    world.speak(own, "key", key_add_body(own.did, second, recovery=False), signer=recovery)
+    body: Object = {"kind": "usage", "refs": [], "evidence": digest_encode(digest("record"))}
+    world.speak(EVA, "record", body)
+    assert (registry.log.fold.policy.issuer, registry.warning) == ("https://elsewhere.example", None)
 
 
 def test_many_at_once_keep_the_rules_of_one(world: World) -> None:
