@@ -72,9 +72,11 @@ class IpfsNode:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Turns the client's errors into BackendError (``unavailable``)."""
+    """Turns the client's errors into BackendError: ``backend`` where the node says no, else ``unavailable``."""
     try:
         yield
+    except ErrorResponse as e:
+        raise BackendError("the node says no, see its own log", code="backend", field="ipfs") from e
     except (Error, MalformedError, KeyError, TypeError) as e:
         raise BackendError(
             f"the node does not answer as it should ({type(e).__name__})", code="unavailable", field="ipfs"

@@ -25,7 +25,7 @@ from ledger.manifests import Entry, Header, Manifest, entries_root, format_manif
 from ledger.merkle import Tree, leaf_hash, leaf_hashes
 from ledger.note import ED25519, VerifierKey, format_vkey
 from ledger.policy import format_policy, parse_policy
-from ledger.ports import AnchorRow, ChainIdentity, Cosigners
+from ledger.ports import AnchorRow, BlobStore, ChainIdentity, Cosigners
 from ledger.proof import STEPS, Claim, ProofResult, Step, format_proof, verify_proof
 from ledger.registry.anchoring import Anchoring
 from ledger.registry.listing import RULES_DIGEST
@@ -235,7 +235,7 @@ class World:
     identity: Identity = field(default_factory=identity)
     log: MemoryLog = field(default_factory=MemoryLog)
     tiles: MemoryTileStore = field(default_factory=MemoryTileStore)
-    blobs: MemoryBlobStore = field(default_factory=MemoryBlobStore)
+    blobs: BlobStore = field(default_factory=MemoryBlobStore)
     catalog: MemoryCatalog = field(default_factory=MemoryCatalog)
     clock: Clock = field(default_factory=Clock)
     entropy: Entropy = field(default_factory=Entropy)

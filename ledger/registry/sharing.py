@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ledger.cid import cid_of
@@ -40,22 +41,36 @@ class Sharing:
 
         Raises:
             BackendError: the node or a store did not do its part; what is left stays to be done.
-            NotFoundError: a blob that is to be shared is lost; the others are shared.
+            NotFoundError: a blob that is to be shared is lost.
         """
         self._follow()
-        lost: TrainmarkError | None = None
-        for leaf in self.outbox.todo():
+        public = [leaf for leaf in self.outbox.todo() if not self._is_dropped(leaf)]
+        trouble: TrainmarkError | None = None
+        # What is to go goes first: a node that takes nothing more may lack the space.
+        work = [partial(self._unpin, cid) for cid in self.outbox.unpins()]
+        for do in (*work, *(partial(self._share, leaf) for leaf in public)):
             try:
-                self._share(leaf)
+                do()
             except TrainmarkError as e:
                 if e.code == "unavailable":  # then for the next one too
                     raise
-                lost = e
-        for cid in self.outbox.unpins():
-            self.node.remove(cid)
-            self.outbox.unpinned(cid)
-        if lost is not None:
-            raise lost
+                trouble = e
+        if trouble is not None:
+            raise trouble
+
+    def _unpin(self, cid: bytes) -> None:
+        self.node.remove(cid)
+        self.outbox.unpinned(cid)
+
+    def _is_dropped(self, leaf: int) -> bool:
+        """Forgets what the node has of a manifest, unless it is public."""
+        with self.registry.log.fold_lock:
+            manifest = self.registry.log.fold.manifests.get(leaf)
+            if manifest is not None and manifest.visibility == "public" and not hidden(manifest):
+                return False
+        self.outbox.drop(leaf)
+        self.outbox.done(leaf)
+        return True
 
     def _follow(self) -> None:
         """Notes the manifests that the leaves since the last time say something about."""
@@ -67,18 +82,13 @@ class Sharing:
             self.outbox.note(part.stop, [body.leaf for body in bodies if isinstance(body, ReviewBody)])
 
     def _share(self, leaf: int) -> None:
-        with self.registry.log.fold_lock:
-            manifest = self.registry.log.fold.manifests.get(leaf)
-            public = manifest is not None and manifest.visibility == "public" and not hidden(manifest)
-        if not public:
-            self.outbox.drop(leaf)
-        elif (record := self.registry.catalog.manifest(leaf)) is None:
+        record = self.registry.catalog.manifest(leaf)
+        if record is None:
             return  # it is being made anew
-        else:
-            blobs = self._blobs(record)
-            self.outbox.pin(leaf, {sha256(blob): cid_of(blob) for blob in blobs})
-            for blob in blobs:
-                self.node.put(blob)
+        blobs = self._blobs(record)
+        self.outbox.pin(leaf, {sha256(blob): cid_of(blob) for blob in blobs})
+        for blob in blobs:
+            self.node.put(blob)
         self.outbox.done(leaf)
 
     def _blobs(self, record: ManifestRecord) -> tuple[bytes, ...]:

@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -20,10 +22,11 @@ from ledger.cid import CHUNK_BYTES, cid_encode, cid_of
 from ledger.encoding import sha256
 from ledger.errors import BackendError, MalformedError, NotFoundError
 from ledger.ipfs import IpfsNode
-from ledger.registry.sharing import SharedBlobStore
+from ledger.registry.sharing import SharedBlobStore, Sharing
 from ledger.store.files import FolderBlobStore
 from ledger.store.outbox import SqliteOutbox
 from tests.e2e import test_api_story as story
+from tests.simulator import World, key, library
 from tests.support.ipfs import IpfsServer
 from tests.support.library import Library, make_library, signing_key
 from tests.support.process import free_port
@@ -99,6 +102,63 @@ class Liar(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+class Full(BaseHTTPRequestHandler):
+    """A node that has no space left."""
+
+    removed: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        is_add = "/add" in self.path
+        if not is_add:
+            self.removed.append(self.path)
+        said = b'{"Message":"no space left on device","Code":0,"Type":"error"}' if is_add else b'{"Pins":[]}'
+        self.send_response(500 if is_add else 200)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_node_that_takes_nothing_more_lets_go(tmp_path: Path) -> None:
+    world = World()
+    kept, erased = (world.publish(library(name, key("eva"))).logged.index for name in ("kept", "erased"))
+    outbox = SqliteOutbox(tmp_path / "outbox.db")
+    outbox.pin(erased, {b"1" * 32: cid_of(b"header")})
+    world.review(erased, "erased")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Full) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        try:
+            node = IpfsNode(f"/ip4/127.0.0.1/tcp/{server.server_port}")
+            with pytest.raises(BackendError, match="the node says no"):
+                Sharing(world.registry, outbox, node).step()
+            node.close()
+        finally:
+            server.shutdown()
+    assert (outbox.todo(), outbox.unpins()) == ([kept], [])
+    assert len(Full.removed) == 1
+    outbox.close()
+    world.close()
+
+
+def test_an_erasure_asks_no_node(tmp_path: Path) -> None:
+    """Sharing was off while it was erased, and is on again while the node is away."""
+    world = World()
+    pictures = library("pictures", key("eva"))
+    leaf = world.publish(pictures).logged.index
+    outbox, node = SqliteOutbox(tmp_path / "outbox.db"), IpfsNode(f"/ip4/127.0.0.1/tcp/{free_port()}")
+    outbox.pin(leaf, {pictures.header.digest: cid_of(b"header")})
+    world.review(leaf, "erased")
+    world.registry.close()
+    away = replace(world, blobs=SharedBlobStore(world.blobs, outbox, node), _open=None)
+    assert away.registry.log.fold.manifest_state(leaf) == "ended"
+    assert outbox.cid(pictures.header.digest) is None
+    away.close()
+    outbox.close()
 
 
 def test_a_node_that_lies() -> None:
