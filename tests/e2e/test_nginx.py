@@ -100,6 +100,7 @@ def test_the_log_is_served_with_its_headers(site: Site) -> None:
         answer = site.get(path)
         assert (answer.status_code, answer.content) == (200, (site.data / "log" / path[1:]).read_bytes())
         assert (answer.headers["content-type"], answer.headers["cache-control"]) == kept
+        assert answer.headers["x-content-type-options"] == "nosniff"
         assert "content-encoding" not in answer.headers
     assert (site.get(bundle, "gzip").headers["content-encoding"], site.get(bundle, "gzip").content) == (
         "gzip",
@@ -107,6 +108,7 @@ def test_the_log_is_served_with_its_headers(site: Site) -> None:
     )
     assert site.get(bundle).headers["vary"] == "Accept-Encoding"
     assert "content-encoding" not in site.get(hashes, "gzip").headers
+    assert site.get("/readyz").status_code == 404
 
 
 @pytest.mark.parametrize(
