@@ -174,8 +174,7 @@ def erase(record: ManifestRecord, blobs: BlobStore, catalog: Catalog) -> None:
 
 def erase_unentered(leaf: ManifestState, blobs: BlobStore, catalog: Catalog) -> None:
     """Erases the blobs of a payload that the catalog lacks, found as ``rebuild`` finds them; as ``erase`` else."""
-    if not blobs.has(leaf.manifest):  # it may still be known to be elsewhere
-        blobs.delete(leaf.manifest)
+    if not blobs.has(leaf.manifest):  # nor is it asked for where else it may be: that is for whoever shares it
         return
     header = own_header(leaf, blobs)
     if header is None:

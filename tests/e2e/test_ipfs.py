@@ -156,7 +156,9 @@ def test_an_erasure_asks_no_node(tmp_path: Path) -> None:
     world.registry.close()
     away = replace(world, blobs=SharedBlobStore(world.blobs, outbox, node), _open=None)
     assert away.registry.log.fold.manifest_state(leaf) == "ended"
-    assert outbox.cid(pictures.header.digest) is None
+    with pytest.raises(BackendError, match="the node does not answer"):
+        Sharing(away.registry, outbox, node).step()
+    assert (outbox.cid(pictures.header.digest), outbox.unpins()) == (None, [cid_of(b"header")])
     away.close()
     outbox.close()
 
