@@ -159,7 +159,7 @@ def test_as_many_as_there_may_be_at_the_quotas_there_are(tmp_path: Path) -> None
         client.authenticate(key, key.did, ("statement",))
         statements = [record(server, key, number) for number in range(MAX_STATEMENTS)]
         assert all(isinstance(place, LoggedAt) for place in client.speak_many(statements))
-        refused = post(client, statements[0].data)
+        refused = post(client, b"\n".join(statement.data for statement in statements))
         assert (refused.status_code, refused.json()["code"]) == (429, "too-many-requests")
 
 
